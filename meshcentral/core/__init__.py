@@ -1,0 +1,1 @@
+"""Private implementation of the server. Only `meshcentral.core` itself and the offline commands import it."""

@@ -1,0 +1,1 @@
+"""MeshAgent socket, core modules, agent binaries."""

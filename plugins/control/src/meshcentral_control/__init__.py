@@ -1,0 +1,1 @@
+"""Control channel, accounts, device groups and devices."""
