@@ -1,14 +1,27 @@
 # Two commands matter: `make run` and `make test`. Both do all set-up on a machine with Python 3.11, pip and make.
-PYTHON ?= python3
-VENV   ?= .venv
-BIN    := $(VENV)/bin
-DATA   ?= meshcentral-data
+PYTHON   ?= python3
+VENV     ?= .venv
+BIN      := $(VENV)/bin
+PYTEST   := $(BIN)/python -m pytest
+
+# `make run` and where its server lives. NAME is what agents and browsers call it by.
+DATA     ?= meshcentral-data
+NAME     ?= localhost
+BIND     ?= 127.0.0.1
+PORT     ?= 8443
+REDIRECT ?= 8080
+MPS      ?= 4433
+ADMIN    ?= admin
+
+# The peer (real agents, MeshCtrl) is kept outside the repository, one folder for each lock file.
+CACHE    ?= $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/mesh-peer
+PEER     := $(CACHE)/$(shell cksum < tests/peer/package-lock.json | cut -d' ' -f1)
+export MESH_PEER_DIR ?= $(PEER)/node_modules/meshcentral
 export UV_PYTHON_DOWNLOADS := never
 export UV_NO_PROGRESS := 1
 
-MEMBERS  := . protocol plugins/agents plugins/control cli
-PROJECTS := pyproject.toml $(wildcard protocol/pyproject.toml cli/pyproject.toml plugins/*/pyproject.toml)
 SOURCES  := meshcentral protocol cli plugins tests bench
+PROJECTS := pyproject.toml $(wildcard protocol/pyproject.toml cli/pyproject.toml plugins/*/pyproject.toml)
 
 .PHONY: help setup run test check lint types unit bench peer lock clean
 help:           ## list the targets
@@ -23,9 +36,44 @@ $(VENV)/.synced: $(PROJECTS) requirements.lock requirements-dev.txt
 	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --no-build-isolation --no-deps -r requirements-dev.txt
 	@touch $@
 
+run: setup      ## a listening server with an administrator, made on first use
+	@$(BIN)/mesh --data $(DATA) init --if-missing --cert-name $(NAME) \
+	  --port $(PORT) --redirect-port $(REDIRECT) --mps-port $(MPS)
+	@$(BIN)/mesh --data $(DATA) user add $(ADMIN) --site-admin --random-password --if-missing
+	@exec $(BIN)/mesh --data $(DATA) serve --bind $(BIND) --port $(PORT) --redirect-port $(REDIRECT) --mps-port $(MPS)
+
+test: lint types   ## everything: lint, types, all tests (the peer is fetched when npm is there)
+	@$(MAKE) --no-print-directory peer || echo "make test: no peer, the tests that need it are skipped"
+	$(PYTEST) $(ARGS)
+
+check: lint types unit   ## what to run all the time, under two minutes
+
+lint: setup     ## ruff
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup    ## mypy, strict
+	$(BIN)/mypy meshcentral protocol/src cli/src plugins/agents/src plugins/control/src
+
+unit: setup     ## tests that take seconds and need nothing but Python
+	$(PYTEST) -m "not slow and not peer" $(ARGS)
+
+peer:           ## fetch the npm package with the real agents and MeshCtrl into the cache
+	@test -f $(MESH_PEER_DIR)/package.json || { \
+	  command -v npm >/dev/null || { echo "make peer: npm is not installed" >&2; exit 1; }; \
+	  rm -rf $(PEER) && mkdir -p $(PEER) && cp tests/peer/package.json tests/peer/package-lock.json $(PEER)/ && \
+	  cd $(PEER) && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >&2; }
+	@echo "make peer: $(MESH_PEER_DIR)"
+
+bench: setup    ## storm, memory, start, micro beside the peer in one alternating run
+	$(BIN)/python -m bench $(ARGS)
+
 lock: $(VENV)/.synced   ## resolve requirements.lock anew (hashes, no addresses)
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --no-emit-find-links --no-emit-package meshcentral --no-emit-package meshcentral-protocol \
 	  --no-emit-package meshcentral-cli --no-emit-package meshcentral-agents --no-emit-package meshcentral-control \
 	  --no-annotate --custom-compile-command "make lock" --all-extras --group dev \
 	  --output-file requirements.lock pyproject.toml
+
+clean:          ## remove what the other targets made inside the clone
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,178 @@
+"""The core's own plugin: what it contributes goes through the same hooks as everybody's."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from meshcentral import __version__
+from meshcentral.plugins import events
+from meshcentral.plugins.actions import (
+    ActionContext,
+    ActionRequest,
+    Audit,
+    UserAction,
+    local_only,
+    on_site,
+    signed_in,
+)
+from meshcentral.plugins.events import EventType, Redaction
+from meshcentral.plugins.hookspecs import hookimpl
+from meshcentral.plugins.plugin import Plugin
+from meshcentral.plugins.rights import Capability, SiteCapability
+from meshcentral.plugins.services import Health, Restart, Service
+from meshcentral.plugins.store import Retention
+
+if TYPE_CHECKING:
+    from meshcentral.core.server import Server
+
+log = logging.getLogger("meshcentral.core")
+
+CERTIFICATE_POLL_SECONDS = 5.0
+PURGE_INTERVAL_SECONDS = 3600.0
+
+
+class NoArguments(ActionRequest):
+    """A request without members of its own."""
+
+
+class RotateCertificate(ActionRequest):
+    """Which certificate to replace."""
+
+    purpose: str = Field(pattern="^web$", description="only `web`: agents trust the others for years")
+
+
+class CorePlugin(Plugin):
+    """Certificates, retention, health and the server's own actions."""
+
+    name = "core"
+    summary = "Certificates, retention, health, server actions"
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+
+    # -- declarations -------------------------------------------------------------------------------------------
+
+    @hookimpl
+    def register_event_types(self) -> Iterable[EventType]:
+        """The events that the core publishes."""
+        for event in (
+            events.NodeConnectivityChanged,
+            events.NodeAdded,
+            events.NodeChanged,
+            events.NodeRemoved,
+            events.AgentHeld,
+            events.CertificateChanged,
+        ):
+            yield EventType.of(event)
+
+    @hookimpl
+    def register_redactions(self) -> Iterable[Redaction]:
+        """Stored AMT credentials are for nobody who may not manage the device; others see that one is set."""
+        for action in ("addnode", "changenode"):
+            for secret in ("pass", "mpspass"):
+                yield Redaction(action, ("node", "intelamt", secret), Capability.MANAGE_DEVICES, replacement=1)
+
+    @hookimpl
+    def register_retention(self) -> Iterable[Retention]:
+        """Events and power states, with the peer's default ages."""
+        days = self._server.configuration.retention
+        yield Retention("events", days.events)
+        yield Retention("power", days.power)
+
+    @hookimpl
+    def register_services(self) -> Iterable[Service]:
+        """Certificate watching and renewal, and purging."""
+        yield Service("certificates", self._watch_certificates, Restart.ALWAYS)
+        yield Service("retention", self._purge, Restart.ALWAYS)
+
+    @hookimpl
+    def register_user_actions(self) -> Iterable[UserAction]:
+        """Actions on the server itself."""
+        update = on_site(SiteCapability.UPDATE)
+        yield UserAction(
+            "certificates",
+            NoArguments,
+            update,
+            self._list_certificates,
+            Audit.READ,
+            "The server's certificates with names, dates and fingerprints.",
+        )
+        yield UserAction(
+            "rotatecertificate",
+            RotateCertificate,
+            on_site(SiteCapability.FULL),
+            self._rotate_certificate,
+            Audit.COMMAND,
+            "Issue a new web certificate from the root and take it into use at once.",
+            events=("certificatechange",),
+        )
+        yield UserAction(
+            "pluginlist", NoArguments, update, self._list_plugins, Audit.READ, "Plugins, their state and problems."
+        )
+        yield UserAction(
+            "databasecheck",
+            NoArguments,
+            local_only(),
+            self._check_database,
+            Audit.READ,
+            "Integrity of the database, the documents and the audit chain.",
+        )
+        yield UserAction(
+            "serverstatus", NoArguments, signed_in(), self._status, Audit.READ, "Version, address and counts."
+        )
+
+    @hookimpl
+    async def gather_health(self) -> list[Health]:
+        """The store answers, and no required plugin is missing."""
+        await self._server.store.value("schema")
+        return [Health("store", True)]
+
+    # -- services -----------------------------------------------------------------------------------------------
+
+    async def _watch_certificates(self) -> None:
+        """Take changed files into use, and renew our own web certificate before it ends."""
+        while True:
+            await self._server.refresh_certificates()
+            await asyncio.sleep(CERTIFICATE_POLL_SECONDS)
+
+    async def _purge(self) -> None:
+        while True:
+            await self._server.store.purge()
+            await asyncio.sleep(PURGE_INTERVAL_SECONDS)
+
+    # -- actions ------------------------------------------------------------------------------------------------
+
+    async def _list_certificates(self, context: ActionContext, request: NoArguments) -> Mapping[str, Any]:
+        return {"certificates": self._server.certificates.describe()}
+
+    async def _rotate_certificate(self, context: ActionContext, request: RotateCertificate) -> Mapping[str, Any]:
+        await self._server.rotate_certificate(request.purpose)
+        described = self._server.certificates.describe()
+        return {"result": "ok", "certificates": [row for row in described if row["purpose"].startswith(request.purpose)]}
+
+    async def _list_plugins(self, context: ActionContext, request: NoArguments) -> Mapping[str, Any]:
+        return {"plugins": [record.describe() for record in self._server.plugins]}
+
+    async def _check_database(self, context: ActionContext, request: NoArguments) -> Mapping[str, Any]:
+        report = await self._server.store.check()
+        return report.describe()
+
+    async def _status(self, context: ActionContext, request: NoArguments) -> Mapping[str, Any]:
+        server = self._server
+        store = server.store
+        return {
+            "version": __version__,
+            "serving": server.serving,
+            "url": server.address.https(),
+            "agents": len(server.agents),
+            "held": len(server.agents.held),
+            "devices": len(store.devices),
+            "groups": len(store.groups),
+            "users": len(store.users),
+            "plugins": {record.name: record.state.value for record in server.plugins},
+        }
