@@ -10,7 +10,7 @@ import enum
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
@@ -23,9 +23,28 @@ if TYPE_CHECKING:
 
 
 class ActionRequest(BaseModel):
-    """Base of request models. Members that no model names are ignored, as the peer does."""
+    """Base of request models. Members that no model names are ignored, as the peer does.
+
+    The class variables are the peer's texts for what is refused before a handler runs: clients show them.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+
+    refusals: ClassVar[Mapping[str, str]] = {}
+    """By wire name: the text when that member is missing or wrong. The rule itself goes into the hint."""
+    unknown: ClassVar[str] = "Unknown object"
+    """When the object that the permission is about does not exist, or may not be seen."""
+    denied: ClassVar[str] = "Access denied"
+    """When the permission is refused."""
+    message_ids: ClassVar[Mapping[str, int]] = {}
+    """By text (up to a colon): the peer's number for it, sent as `msgid`."""
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedJson:
+    """A member of a reply that is already JSON: it is put into the message as it is."""
+
+    text: bytes
 
 
 class Scope(enum.Enum):
@@ -143,6 +162,10 @@ class ActionContext(Protocol):
 
     def change(self, target: str = "", **detail: Any) -> AbstractAsyncContextManager[Change]:
         """Open the administrative change of this action; actor, action, address and domain are filled in."""
+        ...
+
+    def reply(self, **members: Any) -> None:
+        """Send one of several replies to this request now; a handler whose replies are all sent returns None."""
         ...
 
     def progress(self, done: int, total: int, label: str = "") -> None:
