@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from io import TextIOWrapper
+from types import MappingProxyType
 from typing import Any, TextIO
 
 from meshcentral.core.paths import DataPaths
@@ -41,7 +42,9 @@ _UNSAFE = {
 } | {0x09: "\\t", 0x0A: "\\n", 0x0D: "\\r"}
 """Control characters, line separators, and what reverses the direction of text."""
 
-_context: contextvars.ContextVar[Mapping[str, Any]] = contextvars.ContextVar("meshcentral_log", default={})
+_context: contextvars.ContextVar[Mapping[str, Any]] = contextvars.ContextVar(
+    "meshcentral_log", default=MappingProxyType({})
+)
 _installed: list[logging.Handler] = []
 
 
@@ -140,7 +143,7 @@ class _PrivateRotatingFile(logging.handlers.RotatingFileHandler):
     """A rotating file that only its owner can read, from its first byte."""
 
     def _open(self) -> TextIOWrapper:
-        return open(self.baseFilename, self.mode, encoding=self.encoding, opener=_private_opener)
+        return open(self.baseFilename, "a", encoding="utf-8", opener=_private_opener)
 
 
 def _private_opener(name: str, flags: int) -> int:

@@ -102,6 +102,7 @@ class Supervisor:
         except NotReady as error:
             one.problem = f"waiting: {error}"
             log.warning("service %s of %s is not ready: %s", name, one.owner, error)
+            return True
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
