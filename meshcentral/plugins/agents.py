@@ -55,6 +55,12 @@ class AgentSession(Protocol):
         ...
 
     @property
+    def superseded(self) -> bool:
+        """A newer connection of the same device has taken over. The socket stays open, because the agent would answer
+        a close with an instant reconnect, but what it says is to be discarded and nothing is sent to it."""
+        ...
+
+    @property
     def socket(self) -> Socket: ...
 
     def send_json(self, message: Mapping[str, Any]) -> None:
@@ -97,7 +103,8 @@ class AgentRegistry(Protocol):
         ...
 
     async def release(self, session: AgentSession, reason: str) -> None:
-        """The session's socket is done: unregister, publish the disconnect, run `on_agent_disconnected`."""
+        """The session's socket is done: unregister, publish the disconnect, run `on_agent_disconnected`. Does nothing
+        for a session that was released before or superseded (its hook ran then, with reason `superseded`)."""
         ...
 
 

@@ -113,6 +113,8 @@ class Device(Document):
     agent: DeviceAgent | None = None
     operating_system: str | None = Field(default=None, alias="osdesc")
     first_connected: int | None = Field(default=None, alias="firstconnect", description="milliseconds since 1970")
+    last_connected: int | None = Field(default=None, alias="lastconnect", description="milliseconds; set at both ends")
+    last_address: str | None = Field(default=None, alias="lastaddr", description="`address:port` of the last agent")
     last_boot: int | None = Field(default=None, alias="lastbootuptime", description="milliseconds since 1970")
     users: tuple[str, ...] | None = None
     locked_users: tuple[str, ...] | None = Field(default=None, alias="lusers")
