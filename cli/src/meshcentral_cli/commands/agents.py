@@ -1,0 +1,85 @@
+"""`mesh agents`: the agent programs that this server hands out."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from meshcentral.plugins.errors import MeshError, NotFound, UsageError
+from meshcentral_cli.invocation import Invocation, noun, verb
+from meshcentral_cli.replies import members_of
+
+app = noun("Agent binaries.")
+
+PACKAGE = "meshcentral"
+_NPM_SECONDS = 600
+
+
+@verb(app, "import")
+async def import_(
+    mesh: Invocation,
+    source: Annotated[
+        str | None,
+        typer.Argument(metavar="FOLDER|TARBALL|VERSION", help="A peer install or package; with --npm a version."),
+    ] = None,
+    npm: Annotated[bool, typer.Option("--npm", help="Fetch the package with npm pack (default: latest).")] = False,
+    allow_unrecorded: Annotated[
+        bool, typer.Option("--allow-unrecorded", help="Also take programs whose hash is not recorded.")
+    ] = False,
+) -> None:
+    """Import agent programs from a MeshCentral folder or package; each is checked against its recorded hash."""
+    if source is None and not npm:
+        raise UsageError("no source given", hint="mesh agents import FOLDER, or mesh agents import --npm")
+    with tempfile.TemporaryDirectory(prefix="mesh-agents-") as temporary, mesh.output.progress("importing") as progress:
+        if npm:
+            progress.update(0, 0, "fetching with npm")
+            path = npm_pack(source or "latest", Path(temporary))
+        else:
+            path = Path(source or "").expanduser().absolute()
+            if not path.exists():
+                raise NotFound(f"{path} does not exist")
+        async with mesh.client() as client:
+            reply = await client.request(
+                "agentsimport", {"path": str(path), "allow_unrecorded": allow_unrecorded}, progress=progress
+            )
+    mesh.output.fields(members_of(reply))
+
+
+def npm_pack(version: str, folder: Path) -> Path:
+    """Fetch the peer's package into `folder` and return the tarball. Raises MeshError when npm cannot."""
+    npm = shutil.which("npm")
+    if npm is None:
+        raise MeshError("npm is not installed", hint="install Node.js, or import a folder: mesh agents import FOLDER")
+    if (
+        not version
+        or version.startswith("-")
+        or any(character.isspace() or character in "/:@" for character in version)
+    ):
+        raise UsageError(f"{version!r} is no version", hint="for example: mesh agents import --npm 1.1.55")
+    try:
+        subprocess.run(
+            [npm, "pack", f"{PACKAGE}@{version}", "--ignore-scripts", "--loglevel=error"],
+            cwd=folder,
+            check=True,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            stdin=subprocess.DEVNULL,
+            timeout=_NPM_SECONDS,
+            env={**os.environ, "NO_COLOR": "1", "npm_config_update_notifier": "false"},
+        )
+    except subprocess.TimeoutExpired as error:
+        raise MeshError(f"npm pack did not end within {_NPM_SECONDS} seconds") from error
+    except subprocess.CalledProcessError as error:
+        complaint = " ".join((error.stderr or "").split())[:500] or f"exit code {error.returncode}"
+        raise MeshError(f"npm pack {PACKAGE}@{version} failed: {complaint}") from error
+    tarballs = list(folder.glob("*.tgz"))
+    if len(tarballs) != 1:
+        raise MeshError(f"npm pack made {len(tarballs)} files instead of one")
+    return tarballs[0]
