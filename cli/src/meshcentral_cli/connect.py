@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,7 +37,7 @@ async def connect(data: Path, *, offline: bool = True) -> AsyncIterator[ControlC
     deadline = asyncio.get_running_loop().time() + PATIENCE_SECONDS
     async with contextlib.AsyncExitStack() as stack:
         while True:
-            connection = await _try_socket(control_socket(data))
+            connection = await _try_socket(str(control_socket(data)))
             if connection is not None:
                 stack.push_async_callback(connection.close)
                 client = ControlClient(_UnixChannel(connection))
@@ -55,16 +56,16 @@ async def connect(data: Path, *, offline: bool = True) -> AsyncIterator[ControlC
         yield client
 
 
-async def _try_socket(path: Path) -> ClientConnection | None:
+async def _try_socket(path: str) -> ClientConnection | None:
     """Connect to the local socket; None when nobody answers there."""
-    if not path.exists():
+    if not os.path.exists(path):
         return None
     from websockets.asyncio.client import unix_connect
     from websockets.exceptions import InvalidHandshake
 
     try:
         return await unix_connect(
-            str(path), f"ws://localhost{CONTROL_PATH}", compression=None, proxy=None, max_size=None, open_timeout=5
+            path, f"ws://localhost{CONTROL_PATH}", compression=None, proxy=None, max_size=None, open_timeout=5
         )
     except PermissionError as error:
         raise ServerUnreachable(

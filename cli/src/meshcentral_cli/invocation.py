@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 import typer
 from typer.core import TyperCommand
 
-from meshcentral_cli.output import Output
+from meshcentral_cli.output import Output, reader_left
 from meshcentral_cli.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Invocation:
 
 def noun(summary: str) -> typer.Typer:
     """The container of a noun's verbs."""
-    app = typer.Typer(help=summary, rich_markup_mode=None, add_completion=False)
+    app = typer.Typer(help=summary, subcommand_metavar="VERB [ARGS]...", rich_markup_mode=None, add_completion=False)
     app.callback()(_stay_a_group)
     return app
 
@@ -88,16 +88,18 @@ def verb(app: typer.Typer, name: str | None = None, *, trailing: bool = False) -
 def _entry(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function that typer sees: the context in place of the invocation, and `--json` at the end."""
 
-    def entry(context: typer.Context, json_: bool = False, **arguments: Any) -> Any:
+    def entry(context: typer.Context, json_: bool = False, **arguments: Any) -> None:
         mesh: Invocation = context.find_root().obj
         mesh.output.as_json |= json_
         mesh.trailing = context.meta.get(_TRAILING)
-        result = function(mesh, **arguments)
-        if not inspect.iscoroutine(result):
-            return result
-        import asyncio
+        try:
+            result = function(mesh, **arguments)
+            if inspect.iscoroutine(result):
+                import asyncio
 
-        return asyncio.run(result)
+                asyncio.run(result)
+        except BrokenPipeError:
+            reader_left()
 
     hints = get_type_hints(function, include_extras=True, localns={"ControlClient": object})
     own = list(inspect.signature(function).parameters.values())[1:]

@@ -19,7 +19,7 @@ from typer.core import TyperGroup
 
 from meshcentral.plugins.errors import MeshError, UsageError
 from meshcentral_cli.invocation import Invocation, JsonFlag, asks_for_json
-from meshcentral_cli.output import Output
+from meshcentral_cli.output import Output, reader_left
 from meshcentral_cli.terminal import Terminal
 
 INTERRUPTED = 130
@@ -98,7 +98,7 @@ def run() -> NoReturn:
     try:
         sys.stdout.flush()
     except BrokenPipeError:
-        _reader_left()
+        reader_left()
     sys.exit(code)
 
 
@@ -114,8 +114,6 @@ def main(arguments: Sequence[str]) -> int:
         return output.failed(_usage_error(error))
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
-    except BrokenPipeError:
-        return _reader_left()
     except Exception as error:
         if os.environ.get("MESH_DEBUG"):
             raise
@@ -136,9 +134,3 @@ def _defect(error: Exception) -> MeshError:
         f"unexpected {kind}: {error}",
         hint="this is a defect in mesh; run the command again with MESH_DEBUG=1 and report what it prints",
     )
-
-
-def _reader_left() -> int:
-    """The reader of our output closed it: it has what it wanted. Nothing may complain at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    return 0

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from meshcentral.core.paths import DataPaths
     from meshcentral.plugins.web import Socket
 
 CONTROL_PATH = "/control.ashx"
@@ -35,8 +37,10 @@ async def in_process(data: Path) -> AsyncIterator[Socket]:
     from meshcentral.core.server import Server
 
     paths = DataPaths.at(data)
-    server = Server(load(paths, {}), paths)
-    with _only_errors_logged():
+    configuration = load(paths, {})
+    paths.create()
+    server = Server(configuration, paths)
+    with _logging_to_file(paths):
         await server.start(listen=False)
         try:
             yield await server.open_local(CONTROL_PATH)
@@ -45,12 +49,13 @@ async def in_process(data: Path) -> AsyncIterator[Socket]:
 
 
 @contextlib.contextmanager
-def _only_errors_logged() -> Iterator[None]:
-    """What a server reports of its routine is no news for somebody who asked for a list."""
-    log = logging.getLogger("meshcentral")
-    level = log.level
-    log.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        log.setLevel(level)
+def _logging_to_file(paths: DataPaths) -> Iterator[None]:
+    """The log file gets what the server has to say; stderr is for the command's own errors."""
+    from meshcentral.core import log
+
+    with open(os.devnull, "w") as nowhere:
+        log.configure(paths, logging.WARNING, nowhere)
+        try:
+            yield
+        finally:
+            log.shutdown()

@@ -163,6 +163,13 @@ def cell(value: Any) -> str:
             return one_line(str(value))
 
 
+def reader_left() -> None:
+    """The reader of our stdout closed it: it has what it wanted, and nothing may complain at exit."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    os.close(null)
+
+
 def _console(terminal: bool) -> Console:
     """A console on stdout. Piped tables are never cut or folded; rich itself honours NO_COLOR."""
     from rich.console import Console

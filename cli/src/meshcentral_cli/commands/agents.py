@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -19,6 +20,8 @@ app = noun("Agent binaries.")
 
 PACKAGE = "meshcentral"
 _NPM_SECONDS = 600
+_VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z.+-]{0,63}")
+"""A version or tag; nothing that npm takes for an option, a folder or an address."""
 
 
 @verb(app, "import")
@@ -26,7 +29,9 @@ async def import_(
     mesh: Invocation,
     source: Annotated[
         str | None,
-        typer.Argument(metavar="FOLDER|TARBALL|VERSION", help="A peer install or package; with --npm a version."),
+        typer.Argument(
+            metavar="FOLDER|TARBALL|VERSION", help="A MeshCentral install or package; with --npm a version."
+        ),
     ] = None,
     npm: Annotated[bool, typer.Option("--npm", help="Fetch the package with npm pack (default: latest).")] = False,
     allow_unrecorded: Annotated[
@@ -41,14 +46,20 @@ async def import_(
             progress.update(0, 0, "fetching with npm")
             path = npm_pack(source or "latest", Path(temporary))
         else:
-            path = Path(source or "").expanduser().absolute()
-            if not path.exists():
-                raise NotFound(f"{path} does not exist")
+            path = _existing(source or "")
         async with mesh.client() as client:
             reply = await client.request(
                 "agentsimport", {"path": str(path), "allow_unrecorded": allow_unrecorded}, progress=progress
             )
     mesh.output.fields(members_of(reply))
+
+
+def _existing(source: str) -> Path:
+    """The server may have another working folder, so it is told the absolute path."""
+    path = Path(source).expanduser().absolute()
+    if not path.exists():
+        raise NotFound(f"{path} does not exist")
+    return path
 
 
 def npm_pack(version: str, folder: Path) -> Path:

@@ -58,7 +58,7 @@ async def show(mesh: Invocation, device: Id) -> None:
 @verb(app, trailing=True)
 async def run(
     mesh: Invocation,
-    devices: Annotated[list[str], typer.Argument(metavar="ID...", help="Devices, as in `device show`.")],
+    devices: Annotated[list[str], typer.Argument(metavar="ID", help="Devices, as in `device show`.")],
     shell: Annotated[
         str | None, typer.Option("--shell", metavar="TEXT", help="Text for the device's shell, passed as it is.")
     ] = None,

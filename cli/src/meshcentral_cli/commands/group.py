@@ -23,7 +23,7 @@ async def add(
     mesh: Invocation,
     name: Annotated[str, typer.Argument(metavar="NAME", help="1 to 128 characters.")],
     owner: Annotated[str | None, typer.Option(metavar="USER", help="Account that gets full rights on it.")] = None,
-    description: Annotated[str | None, typer.Option(metavar="TEXT")] = None,
+    description: Annotated[str | None, typer.Option(metavar="TEXT", help="At most 1024 characters.")] = None,
 ) -> None:
     """Add a device group for agents. JSON: id, name, description, type, created."""
     members: dict[str, Any] = {"meshname": name, "meshtype": 2}
