@@ -104,19 +104,15 @@ def installed() -> list[Candidate]:
 class PluginManager:
     """The plugins of one server."""
 
-    def __init__(self, builtins: Sequence[Plugin] = ()) -> None:
-        """`builtins` are plugin objects of the server itself: they are registered first, hence asked last, and their
-        failures are raised."""
+    def __init__(self, *, disabled: Collection[str] = ()) -> None:
+        """`disabled` names are recorded as blocked and never imported."""
         self._pluggy = pluggy.PluginManager(PROJECT)
         self._pluggy.add_hookspecs(Specs)
         self._known = validation.spec_arguments(Specs)
+        self._disabled = frozenset(disabled)
+        self._builtins: frozenset[str] = frozenset()
         self._records: list[PluginRecord] = []
-        self._builtins = frozenset(plugin.name for plugin in builtins)
         self.hooks = Hooks(self._pluggy, self._unload)
-        for plugin in builtins:
-            if problem := validation.implementation_problem(plugin, self._known):
-                raise TypeError(f"the built-in plugin {plugin.name}: {problem}")
-            self._register(plugin)
 
     @property
     def records(self) -> list[PluginRecord]:
@@ -129,35 +125,41 @@ class PluginManager:
         plugin: Plugin | None = self._pluggy.get_plugin(name)
         return plugin
 
-    def load(
-        self,
-        classes: Sequence[type[Plugin]] | None = None,
-        *,
-        disabled: Collection[str] = (),
-        required: Collection[str] = (),
-    ) -> None:
+    def load(self, builtins: Sequence[Plugin] = (), *, classes: Sequence[type[Plugin]] | None = None) -> None:
         """Load the installed plugins, or exactly `classes`. Never raises for a bad plugin.
 
-        `disabled` names are not imported. Raises ConfigurationError when one of `required` is not loaded.
+        `builtins` are plugin objects of the server itself: they are registered first, hence asked last, they have no
+        record, and their failures are raised.
         """
-        candidates = installed() if classes is None else [Candidate.of_class(kind) for kind in classes]
+        self._builtins = frozenset(plugin.name for plugin in builtins)
+        for plugin in builtins:
+            if problem := validation.implementation_problem(plugin, self._known):
+                raise TypeError(f"the built-in plugin {plugin.name}: {problem}")
+            self._register(plugin)
+        claims = installed() if classes is None else [Candidate.of_class(kind) for kind in classes]
         instances: dict[str, tuple[Candidate, Plugin]] = {}
-        for candidate in self._admitted(
-            sorted(candidates, key=lambda claim: (claim.name, claim.distribution)), disabled
-        ):
+        for candidate in self._admitted(sorted(claims, key=lambda claim: (claim.name, claim.distribution))):
             outcome = _instantiate(candidate)
             if isinstance(outcome, str):
                 self._add(candidate.record(State.FAILED, outcome))
             else:
                 instances[candidate.name] = (candidate, outcome)
         self._register_all(instances)
-        self._check_required(required)
 
-    def _admitted(self, candidates: Sequence[Candidate], disabled: Collection[str]) -> Iterable[Candidate]:
+    def check_required(self, names: Collection[str]) -> None:
+        """Raise ConfigurationError when a plugin that must be there is not loaded."""
+        for name in names:
+            if not self._pluggy.has_plugin(name):
+                raise ConfigurationError(
+                    f"plugins.required names the plugin {name}, {self._why_absent(name)}",
+                    hint=f"Repair or install the plugin, or take {name} out of plugins.required.",
+                )
+
+    def _admitted(self, candidates: Sequence[Candidate]) -> Iterable[Candidate]:
         """Record the disabled, the duplicates and those that take a built-in name; yield the others."""
         claims = Counter(candidate.name for candidate in candidates)
         for candidate in candidates:
-            if candidate.name in disabled:
+            if candidate.name in self._disabled:
                 self._add(candidate.record(State.BLOCKED, "it is disabled in the configuration"))
             elif candidate.name in self._builtins:
                 self._add(candidate.record(State.FAILED, f"the name {candidate.name} belongs to the server itself"))
@@ -219,14 +221,6 @@ class PluginManager:
                 return f"which failed: {record.problem}"
             case _:
                 return f"which is not loaded: {record.problem}"
-
-    def _check_required(self, required: Collection[str]) -> None:
-        for name in required:
-            if not self._pluggy.has_plugin(name):
-                raise ConfigurationError(
-                    f"plugins.required names the plugin {name}, {self._why_absent(name)}",
-                    hint=f"Repair or install the plugin, or take {name} out of plugins.required.",
-                )
 
     def _unload(self, failure: HookFailure) -> None:
         """Take out a plugin whose `register_` hook failed, and those that require it."""
