@@ -1,0 +1,193 @@
+"""Certificate and key as a pair of files: names, reading, and writing that survives a crash at any point.
+
+A pair is written as two `.pending` files which are then renamed, the key first. Whatever moment a crash picks,
+`finish_pending` can tell from the pending certificate which key it belongs to, and completes or drops the change.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from meshcentral.core.certificates.files import (
+    KEY_MODE,
+    PUBLIC_MODE,
+    Mark,
+    mark,
+    move,
+    read_file,
+    repair_key_mode,
+    sync_folder,
+    write_synced,
+)
+from meshcentral.core.certificates.keys import PrivateKey, key_to_pem, parse_private_key, public_key_of
+from meshcentral.core.certificates.model import Purpose
+from meshcentral.plugins.errors import ConfigurationError
+
+log = logging.getLogger("meshcentral.certificates")
+
+_BASE_NAMES = {
+    Purpose.ROOT: "root-cert",
+    Purpose.WEB: "webserver-cert",
+    Purpose.WEB_ECDSA: "webserver-ecdsa-cert",
+    Purpose.MPS: "mpsserver-cert",
+    Purpose.AGENT_SERVER: "agentserver-cert",
+}
+_NUMBERED = re.compile(r"agentserver-cert-(?:public-([1-9]\d{0,5})\.crt|private-([1-9]\d{0,5})\.key)")
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A certificate chain, leaf first, and the private key of the leaf."""
+
+    chain: tuple[x509.Certificate, ...]
+    key: PrivateKey
+
+    @property
+    def certificate(self) -> x509.Certificate:
+        """The leaf."""
+        return self.chain[0]
+
+
+@dataclass(frozen=True, slots=True)
+class PairFiles:
+    """Where one pair lives."""
+
+    certificate: Path
+    key: Path
+
+    @property
+    def present(self) -> bool:
+        """Both files exist. Raises ConfigurationError when only one does: making a new pair would destroy it."""
+        certificate, key = self.certificate.exists(), self.key.exists()
+        if certificate != key:
+            found, missing = (self.certificate, self.key) if certificate else (self.key, self.certificate)
+            raise ConfigurationError(
+                f"{missing}: the file is missing, but {found.name} is there; a new pair would replace it for good",
+                hint=f"restore {missing.name} from a backup, or move {found.name} away to have both made anew",
+            )
+        return certificate
+
+    def read(self) -> Pair:
+        """Read and check both files; loose modes of the key file are repaired. Raises ConfigurationError."""
+        chain = parse_chain(read_file(self.certificate), self.certificate)
+        repair_key_mode(self.key)
+        key = parse_private_key(read_file(self.key), self.key)
+        if public_key_of(chain[0]) != key.public_key():
+            raise ConfigurationError(
+                f"{self.key}: the private key does not belong to the first certificate in {self.certificate.name}",
+                hint="put certificate and key from the same request into the two files; the server's own certificate "
+                "comes first in its file, then the intermediate ones",
+            )
+        return Pair(chain, key)
+
+    def write(self, pair: Pair) -> None:
+        """Replace both files, the new pair or the old one surviving a crash. Raises ConfigurationError."""
+        write_synced(_pending(self.key), key_to_pem(pair.key), KEY_MODE)
+        write_synced(_pending(self.certificate), chain_to_pem(pair.chain), PUBLIC_MODE)
+        sync_folder(self.key.parent)
+        move(_pending(self.key), self.key)
+        move(_pending(self.certificate), self.certificate)
+        sync_folder(self.key.parent)
+
+    def finish_pending(self) -> None:
+        """Complete or drop a `write` that was interrupted."""
+        new_key, new_certificate = _pending(self.key), _pending(self.certificate)
+        if not new_key.exists() and not new_certificate.exists():
+            return
+        if _matches(new_certificate, new_key):
+            move(new_key, self.key)
+            move(new_certificate, self.certificate)
+            log.warning("%s: finished an interrupted change of certificate and key", self.certificate)
+        elif _matches(new_certificate, self.key):
+            move(new_certificate, self.certificate)
+            new_key.unlink(missing_ok=True)
+            log.warning("%s: finished an interrupted change of certificate and key", self.certificate)
+        else:
+            new_key.unlink(missing_ok=True)
+            new_certificate.unlink(missing_ok=True)
+            log.warning("%s: dropped an interrupted change of certificate and key", self.certificate)
+        sync_folder(self.key.parent)
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateFolder:
+    """The certificate files in the data folder, under the peer's names where it has them."""
+
+    path: Path
+
+    def files(self, purpose: Purpose) -> PairFiles:
+        """The pair for `purpose`; for the agent server the first of its pairs."""
+        base = _BASE_NAMES[purpose]
+        return PairFiles(self.path / f"{base}-public.crt", self.path / f"{base}-private.key")
+
+    def additional_agent_server(self, number: int) -> PairFiles:
+        """The pair of a further agent-server identity, counted from 1."""
+        base = _BASE_NAMES[Purpose.AGENT_SERVER]
+        return PairFiles(self.path / f"{base}-public-{number}.crt", self.path / f"{base}-private-{number}.key")
+
+    def additional_numbers(self) -> list[int]:
+        """Numbers of which at least one file of the pair exists, ascending."""
+        found = (_NUMBERED.fullmatch(path.name.removesuffix(".pending")) for path in self.path.iterdir())
+        return sorted({int(match[1] or match[2]) for match in found if match})
+
+    def all_files(self) -> list[tuple[Purpose, PairFiles]]:
+        """Every pair that exists or could, additional agent-server pairs last."""
+        numbered = [(Purpose.AGENT_SERVER, self.additional_agent_server(n)) for n in self.additional_numbers()]
+        return [(purpose, self.files(purpose)) for purpose in Purpose] + numbered
+
+    def marks(self) -> dict[Path, Mark | None]:
+        """What to compare in order to notice changed files: a dozen `stat` calls."""
+        files = (files for _, files in self.all_files())
+        return {path: mark(path) for pair in files for path in (pair.certificate, pair.key)}
+
+    @property
+    def previous_web(self) -> Path:
+        """Hashes of web certificates that were served until recently."""
+        return self.path / "webserver-previous.json"
+
+
+def parse_chain(pem: bytes, file: Path) -> tuple[x509.Certificate, ...]:
+    """All certificates of a PEM file, leaf first. Raises ConfigurationError naming `file`."""
+    try:
+        chain = tuple(x509.load_pem_x509_certificates(pem))
+    except ValueError:
+        chain = ()
+    if not chain:
+        raise ConfigurationError(
+            f"{file}: there is no readable PEM certificate in this file",
+            hint="it must hold the certificate, then any intermediate ones, each between "
+            "-----BEGIN CERTIFICATE----- and -----END CERTIFICATE-----",
+        )
+    if public_key_of(chain[0]) is None:
+        raise ConfigurationError(
+            f"{file}: the certificate's key must be RSA or elliptic-curve (ECDSA)",
+            hint="replace certificate and key: browsers and agents cannot use other kinds of key",
+        )
+    return chain
+
+
+def chain_to_pem(chain: Iterable[x509.Certificate]) -> bytes:
+    """PEM, one certificate after the other."""
+    return b"".join(certificate.public_bytes(Encoding.PEM) for certificate in chain)
+
+
+def _pending(path: Path) -> Path:
+    return path.with_name(path.name + ".pending")
+
+
+def _matches(certificate: Path, key: Path) -> bool:
+    """Both files are readable and belong together."""
+    if not certificate.exists() or not key.exists():
+        return False
+    try:
+        chain = parse_chain(read_file(certificate), certificate)
+        return public_key_of(chain[0]) == parse_private_key(read_file(key), key).public_key()
+    except ConfigurationError:
+        return False
