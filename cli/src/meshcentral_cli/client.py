@@ -10,7 +10,7 @@ import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Protocol
 
-from meshcentral.plugins.errors import MeshError, NotAuthorised, ServerUnreachable
+from meshcentral.plugins.errors import MeshError, NotAuthorised, ServerUnreachable, UsageError
 from meshcentral_cli.failures import error_from, failure_of
 from meshcentral_cli.output import Progress
 
@@ -99,7 +99,12 @@ class ControlClient:
     async def _send(self, action: str, members: Mapping[str, Any]) -> str:
         self._last_id += 1
         response_id = f"mesh-{self._last_id}"
-        await self._channel.send(json.dumps({**members, "action": action, "responseid": response_id}))
+        text = json.dumps({**members, "action": action, "responseid": response_id}, ensure_ascii=False)
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise UsageError("the command line holds bytes that are not UTF-8 text") from error
+        await self._channel.send(text)
         return response_id
 
     async def _receive(self) -> dict[str, Any]:

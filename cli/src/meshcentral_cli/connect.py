@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,7 +36,7 @@ async def connect(data: Path, *, offline: bool = True) -> AsyncIterator[ControlC
     deadline = asyncio.get_running_loop().time() + PATIENCE_SECONDS
     async with contextlib.AsyncExitStack() as stack:
         while True:
-            connection = await _try_socket(str(control_socket(data)))
+            connection = await _try_socket(control_socket(data))
             if connection is not None:
                 stack.push_async_callback(connection.close)
                 client = ControlClient(_UnixChannel(connection))
@@ -56,9 +55,9 @@ async def connect(data: Path, *, offline: bool = True) -> AsyncIterator[ControlC
         yield client
 
 
-async def _try_socket(path: str) -> ClientConnection | None:
-    """Connect to the local socket; None when nobody answers there."""
-    if not os.path.exists(path):
+async def _try_socket(path: str | None) -> ClientConnection | None:
+    """Connect to the local socket; None when there is none or nobody answers there."""
+    if path is None:
         return None
     from websockets.asyncio.client import unix_connect
     from websockets.exceptions import InvalidHandshake

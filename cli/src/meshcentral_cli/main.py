@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -118,6 +118,19 @@ def main(arguments: Sequence[str]) -> int:
         if os.environ.get("MESH_DEBUG"):
             raise
         return output.failed(_defect(error))
+
+
+def reference() -> Iterator[tuple[str, str]]:
+    """Every command line with its help page, in the order of the nouns; independent of terminal and environment."""
+    root = typer.main.get_command(app)
+    yield from _pages(root, typer.Context(root, info_name="mesh", terminal_width=100, **root.context_settings))
+
+
+def _pages(command: Any, context: typer.Context) -> Iterator[tuple[str, str]]:
+    yield context.command_path, command.get_help(context)
+    for name in command.list_commands(context) if isinstance(command, TyperGroup) else ():
+        below = command.get_command(context, name)
+        yield from _pages(below, typer.Context(below, info_name=name, parent=context))
 
 
 def _usage_error(error: typer.TyperException) -> MeshError:

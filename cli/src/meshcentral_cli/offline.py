@@ -12,6 +12,8 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from meshcentral.plugins.errors import ConfigurationError
+
 if TYPE_CHECKING:
     from meshcentral.core.paths import DataPaths
     from meshcentral.plugins.web import Socket
@@ -19,11 +21,25 @@ if TYPE_CHECKING:
 CONTROL_PATH = "/control.ashx"
 
 
-def control_socket(data: Path) -> Path:
-    """Where a server on this data folder listens for local commands."""
+def control_socket(data: Path) -> str | None:
+    """Where a server on this data folder listens for local commands; None when there is no socket."""
     from meshcentral.core.paths import DataPaths
 
-    return DataPaths.at(data).control_socket
+    path = DataPaths.at(data).control_socket
+    return str(path) if path.exists() else None
+
+
+def initialised(data: Path) -> DataPaths:
+    """The paths of a data folder that `mesh init` has finished. Raises ConfigurationError for any other."""
+    from meshcentral.core.paths import DataPaths
+
+    paths = DataPaths.at(data)
+    if not paths.config_file.exists():
+        raise ConfigurationError(
+            f"{paths.data} holds no configuration",
+            hint=f"make one with: mesh --data {data} init --cert-name NAME, or name another folder with --data",
+        )
+    return paths
 
 
 @contextlib.asynccontextmanager
@@ -33,11 +49,10 @@ async def in_process(data: Path) -> AsyncIterator[Socket]:
     Raises Busy when another process holds it, ConfigurationError when it has no usable configuration.
     """
     from meshcentral.core.config import load
-    from meshcentral.core.paths import DataPaths
     from meshcentral.core.server import Server
 
-    paths = DataPaths.at(data)
-    configuration = load(paths, {})
+    paths = initialised(data)
+    configuration = load(paths)
     paths.create()
     server = Server(configuration, paths)
     with _logging_to_file(paths):
