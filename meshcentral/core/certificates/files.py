@@ -29,7 +29,7 @@ def _explained(path: Path, verb: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise ConfigurationError(
-            f"{path}: the file cannot be {verb}: {error.strerror or error}",
+            f"{path}: cannot be {verb}: {error.strerror or error}",
             hint="check that the server's account owns the data folder and that the disk is not full",
         ) from error
 
@@ -85,6 +85,17 @@ def read_file(path: Path) -> bytes:
             hint="leave only this server's certificate chain or key in the file",
         )
     return content
+
+
+def list_names(folder: Path) -> list[str]:
+    """Names in the folder. Raises ConfigurationError when it is missing or closed to us."""
+    with _explained(folder, "listed"):
+        return os.listdir(folder)
+
+
+def is_there(path: Path) -> bool:
+    """Whether the name is taken; a link that leads nowhere counts, so that it is reported and not written over."""
+    return os.path.lexists(path)
 
 
 def repair_key_mode(path: Path) -> None:

@@ -80,7 +80,9 @@ class ServerCertificate:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """DNS names and IP addresses."""
+        """Host names: DNS names and IP addresses. Root and agent server have none."""
+        if self.purpose in (Purpose.ROOT, Purpose.AGENT_SERVER):
+            return ()
         return certificate_names(self.certificate)
 
     def describe(self, now: datetime) -> CertificateDescription:
@@ -91,7 +93,7 @@ class ServerCertificate:
             "purpose": self.purpose.value,
             "subject": self.certificate.subject.rfc4514_string(),
             "issuer": self.certificate.issuer.rfc4514_string(),
-            "names": list(self.names) if self.purpose is not Purpose.ROOT else [],
+            "names": list(self.names),
             "not_before": self.not_before.isoformat(),
             "not_after": self.not_after.isoformat(),
             "days_left": (self.not_after - now).days,

@@ -19,6 +19,8 @@ from meshcentral.core.certificates.files import (
     KEY_MODE,
     PUBLIC_MODE,
     Mark,
+    is_there,
+    list_names,
     mark,
     move,
     read_file,
@@ -26,7 +28,7 @@ from meshcentral.core.certificates.files import (
     sync_folder,
     write_synced,
 )
-from meshcentral.core.certificates.keys import PrivateKey, key_to_pem, parse_private_key, public_key_of
+from meshcentral.core.certificates.keys import PrivateKey, belongs_to, key_to_pem, parse_private_key, public_key_of
 from meshcentral.core.certificates.model import Purpose
 from meshcentral.plugins.errors import ConfigurationError
 
@@ -65,7 +67,7 @@ class PairFiles:
     @property
     def present(self) -> bool:
         """Both files exist. Raises ConfigurationError when only one does: making a new pair would destroy it."""
-        certificate, key = self.certificate.exists(), self.key.exists()
+        certificate, key = is_there(self.certificate), is_there(self.key)
         if certificate != key:
             found, missing = (self.certificate, self.key) if certificate else (self.key, self.certificate)
             raise ConfigurationError(
@@ -79,7 +81,7 @@ class PairFiles:
         chain = parse_chain(read_file(self.certificate), self.certificate)
         repair_key_mode(self.key)
         key = parse_private_key(read_file(self.key), self.key)
-        if public_key_of(chain[0]) != key.public_key():
+        if not belongs_to(key, public_key_of(chain[0])):
             raise ConfigurationError(
                 f"{self.key}: the private key does not belong to the first certificate in {self.certificate.name}",
                 hint="put certificate and key from the same request into the two files; the server's own certificate "
@@ -134,7 +136,7 @@ class CertificateFolder:
 
     def additional_numbers(self) -> list[int]:
         """Numbers of which at least one file of the pair exists, ascending."""
-        found = (_NUMBERED.fullmatch(path.name.removesuffix(".pending")) for path in self.path.iterdir())
+        found = (_NUMBERED.fullmatch(name.removesuffix(".pending")) for name in list_names(self.path))
         return sorted({int(match[1] or match[2]) for match in found if match})
 
     def all_files(self) -> list[tuple[Purpose, PairFiles]]:
@@ -144,8 +146,21 @@ class CertificateFolder:
 
     def marks(self) -> dict[Path, Mark | None]:
         """What to compare in order to notice changed files: a dozen `stat` calls."""
-        files = (files for _, files in self.all_files())
-        return {path: mark(path) for pair in files for path in (pair.certificate, pair.key)}
+        pairs = (files for _, files in self.all_files())
+        paths = [path for pair in pairs for path in (pair.certificate, pair.key)]
+        return {path: mark(path) for path in (*paths, *self.web_chain_parts())}
+
+    def web_chain_parts(self) -> list[Path]:
+        """Intermediate certificates of the web certificate, which the peer keeps in files of their own."""
+        parts: list[Path] = []
+        while (part := self.path / f"webserver-cert-chain{len(parts) + 1}.crt").exists():
+            parts.append(part)
+        return parts
+
+    @property
+    def web_served_chain(self) -> Path:
+        """Where the web certificate and those intermediate ones are joined for the TLS library."""
+        return self.path / "webserver-cert-served.crt"
 
     @property
     def previous_web(self) -> Path:
@@ -188,6 +203,6 @@ def _matches(certificate: Path, key: Path) -> bool:
         return False
     try:
         chain = parse_chain(read_file(certificate), certificate)
-        return public_key_of(chain[0]) == parse_private_key(read_file(key), key).public_key()
+        return belongs_to(parse_private_key(read_file(key), key), public_key_of(chain[0]))
     except ConfigurationError:
         return False

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from meshcentral.core.certificates.files import PUBLIC_MODE, read_file, replace_file
 from meshcentral.core.certificates.identity import AgentServerIdentity
 from meshcentral.core.certificates.issue import is_issued_by
 from meshcentral.core.certificates.keys import hash_certificate, public_key_of
 from meshcentral.core.certificates.model import WEB_PURPOSES, Purpose, ServerCertificate
-from meshcentral.core.certificates.pairs import CertificateFolder, PairFiles
+from meshcentral.core.certificates.pairs import CertificateFolder, PairFiles, chain_to_pem, parse_chain
 from meshcentral.plugins.errors import ConfigurationError
 from meshcentral.plugins.web import CertificateHashes
+
+log = logging.getLogger("meshcentral.certificates")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +29,17 @@ class LoadedPair:
     purpose: Purpose
     files: PairFiles
     chain: tuple[x509.Certificate, ...]
+    chain_file: Path
+    """Holds exactly `chain`."""
     identity: AgentServerIdentity | None
 
     @classmethod
-    def read(cls, purpose: Purpose, files: PairFiles) -> LoadedPair:
+    def read(cls, folder: CertificateFolder, purpose: Purpose, files: PairFiles) -> LoadedPair:
         """Read and check one pair. Raises ConfigurationError."""
         pair = files.read()
-        identity = None
+        identity, chain, chain_file = None, pair.chain, files.certificate
+        if purpose is Purpose.WEB and len(chain) == 1:
+            chain, chain_file = _join_web_chain(folder, chain[0], files.certificate)
         if purpose is Purpose.AGENT_SERVER:
             if not isinstance(pair.key, rsa.RSAPrivateKey):
                 raise ConfigurationError(
@@ -38,7 +47,7 @@ class LoadedPair:
                     hint="restore the certificate that the agents were installed with",
                 )
             identity = AgentServerIdentity.from_pair(pair.certificate, pair.key)
-        return cls(purpose, files, pair.chain, identity)
+        return cls(purpose, files, chain, chain_file, identity)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +61,7 @@ class Reading:
 
 def read_folder(folder: CertificateFolder) -> tuple[LoadedPair, ...]:
     """Every pair in the folder. Raises ConfigurationError at the first bad one."""
-    return tuple(LoadedPair.read(purpose, files) for purpose, files in folder.all_files() if files.present)
+    return tuple(LoadedPair.read(folder, purpose, files) for purpose, files in folder.all_files() if files.present)
 
 
 def reread_folder(folder: CertificateFolder, before: Sequence[LoadedPair]) -> Reading:
@@ -64,7 +73,7 @@ def reread_folder(folder: CertificateFolder, before: Sequence[LoadedPair]) -> Re
     for purpose, files in folder.all_files():
         try:
             if files.present:
-                pairs[files] = LoadedPair.read(purpose, files)
+                pairs[files] = LoadedPair.read(folder, purpose, files)
                 continue
             problem = f"{files.certificate}: certificate and key were removed" if files in earlier else None
         except ConfigurationError as error:
@@ -113,14 +122,16 @@ class Snapshot:
         web = tuple(certificate.hashes for certificate in certificates if certificate.purpose in WEB_PURPOSES)
         return cls(tuple(pairs), tuple(certificates), ignored_twin, tuple(identities.values()), web)
 
-    def first(self, purpose: Purpose) -> ServerCertificate | None:
-        """The certificate in use for `purpose`."""
-        return next((certificate for certificate in self.certificates if certificate.purpose is purpose), None)
-
     def changed_since(self, before: Snapshot) -> list[Purpose]:
-        """Purposes whose certificates, or their chains, are others than in `before`."""
+        """Purposes in use whose certificates, or their chains, are others than in `before`.
+
+        Without its twin the web certificate counts as changed too: what is served differs.
+        """
         mine, theirs = self._chains(), before._chains()
-        return [purpose for purpose in Purpose if mine.get(purpose) != theirs.get(purpose)]
+        changed = {purpose for purpose in Purpose if mine.get(purpose) != theirs.get(purpose)}
+        if changed & WEB_PURPOSES - mine.keys():
+            changed.add(Purpose.WEB)
+        return [purpose for purpose in Purpose if purpose in changed and purpose in mine]
 
     def _chains(self) -> dict[Purpose, list[tuple[x509.Certificate, ...]]]:
         chains: dict[Purpose, list[tuple[x509.Certificate, ...]]] = {}
@@ -135,6 +146,23 @@ def first_certificates(pairs: Iterable[LoadedPair]) -> Mapping[Purpose, x509.Cer
     for pair in pairs:
         firsts.setdefault(pair.purpose, pair.chain[0])
     return firsts
+
+
+def _join_web_chain(
+    folder: CertificateFolder, leaf: x509.Certificate, own_file: Path
+) -> tuple[tuple[x509.Certificate, ...], Path]:
+    """The chain to serve and a file with it. Parts that do not follow `leaf` are left over from another certificate."""
+    parts = [certificate for part in folder.web_chain_parts() for certificate in parse_chain(read_file(part), part)]
+    if not parts:
+        return (leaf,), own_file
+    if not is_issued_by(leaf, parts[0]):
+        log.warning("%s: not sent, it did not issue the certificate in %s", folder.web_chain_parts()[0], own_file.name)
+        return (leaf,), own_file
+    chain = (leaf, *parts)
+    served, content = folder.web_served_chain, chain_to_pem(chain)
+    if not served.exists() or read_file(served) != content:
+        replace_file(served, content, PUBLIC_MODE)
+    return chain, served
 
 
 def _twin_fits(web: x509.Certificate, twin: x509.Certificate | None, root: x509.Certificate) -> bool:
@@ -152,7 +180,7 @@ def _server_certificate(pair: LoadedPair, root: x509.Certificate) -> ServerCerti
     return ServerCertificate(
         purpose=pair.purpose,
         chain=pair.chain,
-        chain_file=pair.files.certificate,
+        chain_file=pair.chain_file,
         key_file=pair.files.key,
         hashes=hash_certificate(leaf, key),
         self_issued=is_issued_by(leaf, root),

@@ -25,7 +25,7 @@ from meshcentral.core.certificates.snapshot import (
     read_folder,
     reread_folder,
 )
-from meshcentral.plugins.errors import Conflict, UsageError
+from meshcentral.plugins.errors import ConfigurationError, Conflict, NotFound, UsageError
 from meshcentral.plugins.server import Clock
 from meshcentral.plugins.web import CertificateHashes
 
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from meshcentral.core.paths import DataPaths
 
 log = logging.getLogger("meshcentral.certificates")
+
+RENEWAL_RETRY = timedelta(hours=1)
 
 
 class CertificateStore:
@@ -42,16 +44,25 @@ class CertificateStore:
     keys): run them in a thread. The caller holds the lock of the data folder.
     """
 
-    def __init__(self, folder: CertificateFolder, settings: CertificateSettings, clock: Clock) -> None:
+    def __init__(
+        self,
+        folder: CertificateFolder,
+        settings: CertificateSettings,
+        clock: Clock,
+        marks: Mapping[Path, Mark | None],
+        pairs: Sequence[LoadedPair],
+    ) -> None:
+        """`load` is the way to make one; `pairs` were read from `folder` after `marks` were taken."""
         self._folder = folder
         self._settings = settings
         self._clock = clock
         self._lock = threading.RLock()
         self._warned: dict[bytes, datetime] = {}
         self._problems: tuple[str, ...] = ()
-        self._marks: Mapping[Path, Mark | None] = folder.marks()
+        self._retry_renewal: datetime | None = None
+        self._marks = marks
         self._previous = read_previous(folder.previous_web)
-        self._snapshot = Snapshot.of(read_folder(folder))
+        self._snapshot = Snapshot.of(pairs)
 
     @classmethod
     def load(cls, paths: DataPaths, settings: CertificateSettings, clock: Clock) -> CertificateStore:
@@ -62,8 +73,10 @@ class CertificateStore:
         folder = CertificateFolder(paths.certificates)
         for _, files in folder.all_files():
             files.finish_pending()
-        _issue_planned(folder, read_folder(folder), settings, clock.now())
-        store = cls(folder, settings, clock)
+        marks, pairs = folder.marks(), read_folder(folder)
+        if _issue_planned(folder, pairs, settings, clock.now()):
+            marks, pairs = folder.marks(), read_folder(folder)
+        store = cls(folder, settings, clock, marks, pairs)
         store._warn_of_configuration()
         store._warn_of_endings(clock.now())
         return store
@@ -71,22 +84,23 @@ class CertificateStore:
     @property
     def root(self) -> ServerCertificate:
         """The root that issued our other certificates."""
-        return self._in_use(Purpose.ROOT)
+        return self.of(Purpose.ROOT)
 
     @property
     def web(self) -> ServerCertificate:
         """The web certificate, with an RSA key unless an administrator chose otherwise."""
-        return self._in_use(Purpose.WEB)
+        return self.of(Purpose.WEB)
 
     @property
     def web_ecdsa(self) -> ServerCertificate | None:
         """The ECDSA certificate served beside `web`, None when that is served alone."""
-        return self._snapshot.first(Purpose.WEB_ECDSA)
+        certificates = self._snapshot.certificates
+        return next((each for each in certificates if each.purpose is Purpose.WEB_ECDSA), None)
 
     @property
     def mps(self) -> ServerCertificate:
         """The certificate shown to Intel AMT devices."""
-        return self._in_use(Purpose.MPS)
+        return self.of(Purpose.MPS)
 
     @property
     def agent_servers(self) -> tuple[AgentServerIdentity, ...]:
@@ -103,6 +117,13 @@ class CertificateStore:
         """Every web certificate that clients may have been shown: those served now, then recent ones, newest first."""
         now = self._clock.now()
         return (*self._snapshot.web_hashes, *(entry.hashes for entry in self._previous if entry.until > now))
+
+    def of(self, purpose: str) -> ServerCertificate:
+        """The certificate in use for `purpose`; of several agent-server ones the first. Raises NotFound."""
+        certificate = next((each for each in self._snapshot.certificates if each.purpose == purpose), None)
+        if certificate is None:
+            raise NotFound(f"there is no certificate in use for {purpose[:40]!r}", hint="`mesh cert list` shows all")
+        return certificate
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -150,14 +171,28 @@ class CertificateStore:
     def renew(self) -> list[Purpose]:
         """Replace our own certificates that end soon, warn of others, and return the replaced purposes. Blocks.
 
-        Costs nothing when nothing is due: it may be called as often as `changed_files`.
+        Costs next to nothing when nothing is due. A failure (a full disk) is logged and tried again after an hour:
+        there are months left.
         """
         with self._lock:
             now = self._clock.now()
             self._warn_of_endings(now)
-            if not _issue_planned(self._folder, self._snapshot.pairs, self._settings, now):
+            if self._retry_renewal is not None and now < self._retry_renewal:
                 return []
+            if self._unread_files():
+                return []
+            self._retry_renewal = None
+            try:
+                if not _issue_planned(self._folder, self._snapshot.pairs, self._settings, now):
+                    return []
+            except ConfigurationError as error:
+                log.error("certificates cannot be renewed: %s", error)
+                self._retry_renewal = now + RENEWAL_RETRY
             return self._take_in(OVERLAP)
+
+    def refresh(self) -> list[Purpose]:
+        """`reload` and `renew`, as a running server does every few seconds; the purposes whose certificates changed."""
+        return list(dict.fromkeys([*self.reload(), *self.renew()]))
 
     def rotate(self, purpose: str, *, overlap: timedelta = OVERLAP) -> ServerCertificate:
         """Replace `web` (with its ECDSA twin) or `mps`, or put a new identity before those of `agentserver`. Blocks.
@@ -165,10 +200,15 @@ class CertificateStore:
         Keys are new, names stay. The old web certificates are recognised for `overlap` more, and agents with an old
         agent-server identity go on being served; give no overlap when a key became known to others. Raises UsageError
         for other purposes, Conflict for a certificate that our root did not issue, ConfigurationError when files
-        cannot be read or written.
+        cannot be read or written, or were changed by somebody else and not taken into use.
         """
         with self._lock:
             now = self._clock.now()
+            if unread := self._unread_files():
+                raise ConfigurationError(
+                    f"{unread} (rotating could destroy what is in a file that is not in use)",
+                    hint="try again in a few seconds; if that does not help, repair the file first",
+                )
             match purpose:
                 case Purpose.WEB | Purpose.MPS:
                     self._issue_again(Purpose(purpose), now)
@@ -180,10 +220,16 @@ class CertificateStore:
                         hint="name one of web, mps, agentserver; a new root would cut off Intel AMT devices",
                     )
             self._take_in(overlap)
-            return self._in_use(Purpose(purpose))
+            return self.of(purpose)
+
+    def _unread_files(self) -> str | None:
+        """What an administrator may have put into the folder without the store using it: it must not be replaced."""
+        if self._problems:
+            return self._problems[0]
+        return next((f"{path}: the file was changed a moment ago" for path in self.changed_files()), None)
 
     def _issue_again(self, purpose: Purpose, now: datetime) -> None:
-        current = self._in_use(purpose)
+        current = self.of(purpose)
         if not current.self_issued:
             raise Conflict(
                 f"{current.chain_file}: not issued by this server's root, so the server does not replace it",
@@ -214,11 +260,6 @@ class CertificateStore:
             log.info("certificates taken into use: %s", ", ".join(changed))
             self._warn_of_configuration()
         return changed
-
-    def _in_use(self, purpose: Purpose) -> ServerCertificate:
-        certificate = self._snapshot.first(purpose)
-        assert certificate is not None, f"loading made sure of a {purpose} certificate"
-        return certificate
 
     def _warn_of_configuration(self) -> None:
         """Say what will not work with the certificates that we may not change."""
