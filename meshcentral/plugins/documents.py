@@ -30,7 +30,8 @@ class Document(BaseModel):
 
     def to_stored(self) -> dict[str, Any]:
         """The JSON object that is stored: wire names, no absent members, with `type`."""
-        body = self.model_dump(by_alias=True, exclude_none=True)
+        # Without warnings: a copy with a wrong type is refused with an error where it is stored.
+        body = self.model_dump(by_alias=True, exclude_none=True, warnings=False)
         body["type"] = self.kind
         return body
 

@@ -10,6 +10,7 @@ import enum
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, ClassVar, Protocol
 
 from meshcentral.plugins.rights import Capability
@@ -18,6 +19,11 @@ EVERYTHING = "*"
 """Target of sessions that see all events of their domain: full administrators, AllEvents accounts, the local one."""
 ALL_USERS = "server-allusers"
 USER_MANAGERS = "server-users"
+
+
+def wire_time(time: datetime) -> str:
+    """ISO 8601 in UTC with milliseconds and `Z`, as the peer writes the time of an event."""
+    return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, Connection, select
 
 from meshcentral.core.store.documents import encode, storable
 from meshcentral.core.store.tables import EVENT_TARGETS, EVENTS, POWER
+from meshcentral.plugins.events import wire_time
 
 _CHUNK = 500
 """Keys in one IN list."""
@@ -34,7 +35,7 @@ class EventRecord:
         targets = tuple(dict.fromkeys(map(storable, targets)))
         time = min(parse_time(event.get("time")) or now, now)
         body = {name: value for name, value in event.items() if name != "node"}
-        body |= {"time": format_time(time), "ids": targets}
+        body |= {"time": wire_time(time), "ids": targets}
         row = {
             "time": milliseconds(time),
             "domain": _text(event, "domain") or "",
@@ -115,11 +116,6 @@ def _bodies(connection: Connection, numbers: Sequence[int]) -> list[dict[str, An
 def milliseconds(time: datetime) -> int:
     """Milliseconds since 1970."""
     return int(time.timestamp() * 1000)
-
-
-def format_time(time: datetime) -> str:
-    """ISO 8601 in UTC with milliseconds and `Z`, as JavaScript writes dates."""
-    return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def parse_time(value: object) -> datetime | None:
