@@ -91,7 +91,10 @@ class DocumentCollection(Generic[D]):
 
     def load(self, document_id: str, body: str) -> None:
         """Take a document from the database. Raises ValueError (pydantic's included) for what is not one."""
-        document = self.type.from_stored(json.loads(body))
+        stored = json.loads(body)
+        if not isinstance(stored, dict):
+            raise ValueError("the document is not a JSON object")
+        document = self.type.from_stored(stored)
         if document.id != document_id:
             raise ValueError(f"the row is {document_id} but the document is {document.id}")
         self._documents[document_id] = document
@@ -119,14 +122,22 @@ class Documents:
             return collection
         raise UsageError(f"{document.id} is a document of kind {document.kind!r}, which the store does not keep")
 
+    def has(self, kind: str) -> bool:
+        """Whether documents of a kind are kept in memory."""
+        return kind in self._by_kind
+
+    def load_row(self, kind: str, document_id: str, body: str) -> None:
+        """Take one document from the database. Raises ValueError with the reason when it is not usable."""
+        try:
+            self._by_kind[kind].load(document_id, body)
+        except ValidationError as error:
+            raise ValueError(explain(error)) from error
+
     def load(self, connection: Connection) -> None:
         """Read all documents. One that does not parse is logged and left on disk: it must not stop the server."""
-        statement = select(DOCUMENTS.c.kind, DOCUMENTS.c.id, DOCUMENTS.c.body).where(
-            DOCUMENTS.c.kind.in_(self._by_kind)
-        )
-        for kind, document_id, body in connection.execute(statement):
+        columns = select(DOCUMENTS.c.kind, DOCUMENTS.c.id, DOCUMENTS.c.body)
+        for kind, document_id, body in connection.execute(columns.where(DOCUMENTS.c.kind.in_(self._by_kind))):
             try:
-                self._by_kind[kind].load(document_id, body)
+                self.load_row(kind, document_id, body)
             except ValueError as error:
-                reason = explain(error) if isinstance(error, ValidationError) else str(error)
-                log.error("document %s is not usable and was left out: %s", document_id, reason)
+                log.error("document %s is not usable and was left out: %s", document_id, error)

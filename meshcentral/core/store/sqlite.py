@@ -32,9 +32,12 @@ BUSY_TIMEOUT_MS = 5000
 _PRIVATE = 0o600
 
 
-def open_engine(path: Path | None) -> Engine:
-    """An engine on a database file, made owner-only first, or on a private database in memory."""
-    if path is not None:
+def open_engine(path: Path | None, *, read_only: bool = False) -> Engine:
+    """An engine on a database file, made owner-only first, or on a private database in memory.
+
+    Raises DatabaseError when the file cannot be created or opened.
+    """
+    if path is not None and not read_only:
         make_private(path)
     engine = create_engine(
         URL.create("sqlite+pysqlite", database=str(path) if path else ":memory:"),
@@ -43,7 +46,7 @@ def open_engine(path: Path | None) -> Engine:
         hide_parameters=True,
         **({"pool_size": READERS + 1} if path else {}),
     )
-    event.listen(engine, "connect", _configure)
+    event.listen(engine, "connect", _configure_reader if read_only else _configure)
     event.listen(engine, "begin", _begin)
     return engine
 
@@ -53,6 +56,11 @@ def _configure(connection: sqlite3.Connection, _record: Any) -> None:
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA foreign_keys=ON")
     connection.execute("PRAGMA temp_store=MEMORY")
+
+
+def _configure_reader(connection: sqlite3.Connection, _record: Any) -> None:
+    connection.isolation_level = None
+    connection.execute("PRAGMA query_only=ON")
 
 
 def _begin(connection: Connection) -> None:
@@ -69,12 +77,23 @@ def _begin(connection: Connection) -> None:
 
 def make_private(path: Path) -> None:
     """Create the file for its owner only, or repair its mode. SQLite gives its log files the mode of this one."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _PRIVATE)
-    os.close(descriptor)
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _PRIVATE))
+    except OSError as error:
+        raise DatabaseError(
+            f"the database {path} cannot be opened: {error.strerror}",
+            hint="its folder must exist and belong to the account that runs the server",
+        ) from error
     for file in (path, path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")):
         if file.exists() and (mode := stat.S_IMODE(file.stat().st_mode)) & ~_PRIVATE:
             log.warning("%s had mode %03o and was made owner-only", file, mode)
             file.chmod(_PRIVATE)
+
+
+def integrity_problems(connection: Connection) -> list[str]:
+    """What SQLite finds wrong with the file's structure; empty when it is sound."""
+    rows = connection.exec_driver_sql("PRAGMA integrity_check").scalars().all()
+    return [] if rows == ["ok"] else [str(row) for row in rows]
 
 
 def copy_file(engine: Engine, target: Path) -> None:

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Engine, Executable
 from sqlalchemy.engine import RowMapping
 
-from meshcentral.core.store import audit, retention, schema, sqlite
+from meshcentral.core.store import audit, schema, sqlite
 from meshcentral.core.store.behind import WriteBehind
 from meshcentral.core.store.changes import Changes, PendingChange
 from meshcentral.core.store.documents import DocumentCollection, Documents
 from meshcentral.core.store.engine import Database, DatabaseError, finished
 from meshcentral.core.store.records import EventRecord, PowerRecord, newest_events
+from meshcentral.core.store.retention import purge, rules
 from meshcentral.core.store.values import OWN_PREFIX, read_value, write_value
 from meshcentral.plugins.documents import Device, DeviceGroup, Document, User
 from meshcentral.plugins.errors import UsageError
@@ -49,7 +50,7 @@ class DocumentStore:
         cls,
         database: Path | None,
         migrations: Sequence[MigrationFolder] = (),
-        retention_rules: Sequence[Retention] = (),
+        retention: Sequence[Retention] = (),
         *,
         clock: Clock,
     ) -> DocumentStore:
@@ -57,7 +58,7 @@ class DocumentStore:
 
         None is a private database in memory. Raises DatabaseError, with the file as it was.
         """
-        days = retention.rules(retention_rules)
+        days = rules(retention)
         engine = sqlite.open_engine(database)
         opened = Database(engine, readers=0 if database is None else sqlite.READERS)
         documents = Documents()
@@ -179,4 +180,4 @@ class DocumentStore:
 
     async def purge(self) -> dict[str, int]:
         """Delete records older than their retention; returns the rows deleted by table."""
-        return await retention.purge(self._database, self._days, self._clock.now())
+        return await purge(self._database, self._days, self._clock.now())
