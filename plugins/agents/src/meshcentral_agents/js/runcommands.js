@@ -142,11 +142,11 @@ function finish(job, exitCode, note, done) {
     if (running[job.key] !== job) { return; }
     delete running[job.key];
     runningCount--;
-    clearTimeout(job.timer);
+    if (job.timer !== null) { clearTimeout(job.timer); }
     job.plan.remove.forEach(function (file) {
         try { require('fs').unlinkSync(file); } catch (error) { return; }
     });
-    var output = text.decode(Buffer.concat(job.chunks));
+    var output = job.size > 0 ? text.decode(Buffer.concat(job.chunks)) : ''; // of nothing, concat makes no buffer
     if (job.dropped > 0) { output += '\n[output truncated: ' + job.dropped + ' more bytes]\n'; }
     done(output + note, exitCode);
 }
@@ -183,6 +183,7 @@ function run(request, done) {
         finish(job, typeof code === 'number' ? code : null, '', done);
     });
     job.timer = setTimeout(function () {
+        job.timer = null; // to clear a timer that has fired is an error
         stop(job);
         finish(job, null, '\n[stopped: still running after ' + request.seconds + ' s]\n', done);
     }, request.seconds * 1000);
