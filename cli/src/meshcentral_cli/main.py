@@ -114,6 +114,10 @@ def main(arguments: Sequence[str]) -> int:
         return output.failed(_usage_error(error))
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
+    except SystemExit:
+        # Typer's own reaction to a closed stdout while it prints a help page.
+        reader_left()
+        return 0
     except Exception as error:
         if os.environ.get("MESH_DEBUG"):
             raise

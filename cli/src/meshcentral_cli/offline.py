@@ -48,10 +48,10 @@ async def in_process(data: Path) -> AsyncIterator[Socket]:
 
     Raises Busy when another process holds it, ConfigurationError when it has no usable configuration.
     """
+    paths = initialised(data)
     from meshcentral.core.config import load
     from meshcentral.core.server import Server
 
-    paths = initialised(data)
     configuration = load(paths)
     paths.create()
     server = Server(configuration, paths)

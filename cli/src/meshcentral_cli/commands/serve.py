@@ -57,11 +57,11 @@ def serve(
 
     With --json one line when it listens: event ("listening"), url, port, redirect_port, mps_port, data.
     """
+    paths = initialised(mesh.data)
     from meshcentral.core import eventloop, log
     from meshcentral.core.config import load
     from meshcentral.core.server import Server
 
-    paths = initialised(mesh.data)
     overrides = {
         "settings.portbind": bind,
         "settings.port": port,
