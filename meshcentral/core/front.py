@@ -86,6 +86,9 @@ class Front(asyncio.Protocol):
             log.warning("refused a local connection of another user")
             self._transport.abort()
             return
+        if self._reception.draining:
+            self._transport.abort()
+            return
         waiting = self._reception.waiting
         if len(waiting) >= MAX_WAITING_HEADS:
             waiting.oldest().drop()
