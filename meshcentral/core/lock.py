@@ -46,6 +46,8 @@ class DataFolderLock:
         if self._descriptor is None:
             return
         os.ftruncate(self._descriptor, 0)
+        # Closing alone would leave the lock to a child process that was forked a moment ago and has yet to exec.
+        fcntl.flock(self._descriptor, fcntl.LOCK_UN)
         os.close(self._descriptor)
         self._descriptor = None
 
