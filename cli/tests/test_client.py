@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from meshcentral.plugins.errors import NotAuthorised, NotFound, ServerUnreachable, UsageError
-from meshcentral_cli.client import ControlClient, NoAnswer
+from meshcentral_cli.client import IN_FLIGHT, ControlClient, NoAnswer
 
 Message = dict[str, Any]
 
@@ -73,6 +73,35 @@ async def test_many_requests_answered_in_any_order() -> None:
     client = ControlClient(ScriptedChannel(script))
     replies = [(index, reply["n"]) async for index, reply in client.request_all("x", [{"n": 0}, {"n": 1}, {"n": 2}])]
     assert replies == [(2, 2), (0, 0), (1, 1)]
+
+
+async def test_the_silence_of_some_does_not_hide_the_answers_of_others() -> None:
+    def script(request: Message) -> list[Any]:
+        return [] if request["n"] == 1 else echo(n=request["n"])(request)
+
+    client = ControlClient(ScriptedChannel(script, hang=True))
+    requests = [{"n": number} for number in range(3)]
+    assert [index async for index, _ in client.request_all("x", requests, seconds=0.01)] == [0, 2]
+
+
+async def test_only_so_many_requests_are_under_way() -> None:
+    sent: list[Message] = []
+    most = 0
+
+    def script(request: Message) -> list[Any]:
+        nonlocal most
+        sent.append(request)
+        most = max(most, len(sent))
+        if len(sent) < IN_FLIGHT and request["n"] < 2 * IN_FLIGHT:
+            return []
+        replies = [echo()(one)[0] for one in sent]
+        sent.clear()
+        return replies
+
+    client = ControlClient(ScriptedChannel(script))
+    requests = [{"n": number} for number in range(2 * IN_FLIGHT + 1)]
+    assert sorted([index async for index, _ in client.request_all("x", requests)]) == list(range(len(requests)))
+    assert most == IN_FLIGHT
 
 
 async def test_progress_is_passed_on_and_is_not_the_reply() -> None:

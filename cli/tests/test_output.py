@@ -63,7 +63,8 @@ def test_fields_of_one_object(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_cells() -> None:
-    assert [cell(value) for value in (None, True, False, [1, None], (), {}, 1.5, "a\nb")] == [
+    values: list[object] = [None, True, False, [1, None], (), {}, 1.5, "a\nb"]
+    assert [cell(value) for value in values] == [
         "-",
         "yes",
         "no",

@@ -58,15 +58,16 @@ def _seen_by_sh(arguments: list[str]) -> list[str]:
 
 
 def _read_like_cmd(line: str) -> str:
-    """What cmd.exe passes on from a line typed at its prompt. Fails when a special character would have acted."""
+    """What cmd.exe passes on from a line of a batch file. Fails when a special character would have acted."""
+    assert "%" not in line.replace("%%", ""), f"a variable in {line!r}"
     plain, escaped = "", False
-    for character in line:
+    for character in line.replace("%%", "%"):
         if escaped:
             plain, escaped = plain + character, False
         elif character == "^":
             escaped = True
         else:
-            assert character not in '&|<>()"%!', f"{character} is live in {line!r}"
+            assert character not in '&|<>()"!', f"{character} is live in {line!r}"
             plain += character
     assert not escaped
     return plain

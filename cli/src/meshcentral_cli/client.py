@@ -6,8 +6,10 @@ There is one reader, whoever waits; no background task. Over which carrier the m
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from meshcentral.plugins.errors import MeshError, NotAuthorised, ServerUnreachable, UsageError
@@ -16,6 +18,10 @@ from meshcentral_cli.output import Progress
 
 REPLY_SECONDS = 60.0
 """How long a server may be silent about a request. Progress of a long action starts the time anew."""
+
+
+IN_FLIGHT = 256
+"""Requests that are sent before an answer is waited for; a session may not owe itself too many."""
 
 
 class Channel(Protocol):
@@ -34,6 +40,14 @@ class NoAnswer(MeshError):
     """The server is there but did not answer in time."""
 
     code = "timeout"
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """A request that was sent: its place in the list, and until when its answer counts."""
+
+    index: int
+    deadline: float
 
 
 class ControlClient:
@@ -66,28 +80,33 @@ class ControlClient:
         progress: Progress | None = None,
         seconds: float = REPLY_SECONDS,
     ) -> AsyncIterator[tuple[int, dict[str, Any]]]:
-        """Run one action many times at once; yields (index, reply) as the replies come, refusals too.
+        """Run one action many times, side by side; yields (index, reply) as the replies come, refusals too.
 
-        Ends when all have answered or nothing was heard for `seconds`; what is missing then did not answer.
+        A request that is not answered within `seconds` is given up: what was not yielded did not answer.
         """
-        waiting = {await self._send(action, members): index for index, members in enumerate(requests)}
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + seconds
-        while waiting:
+        unsent = iter(enumerate(requests))
+        waiting: dict[str, _Waiting] = {}
+        while True:
+            for index, members in itertools.islice(unsent, IN_FLIGHT - len(waiting)):
+                waiting[await self._send(action, members)] = _Waiting(index, loop.time() + seconds)
+            if not waiting:
+                return
             try:
-                async with asyncio.timeout_at(deadline):
+                async with asyncio.timeout_at(min(one.deadline for one in waiting.values())):
                     message = await self._receive()
             except TimeoutError:
-                return
+                waiting = {key: one for key, one in waiting.items() if one.deadline > loop.time()}
+                continue
             response_id = message.get("responseid")
             if not isinstance(response_id, str) or response_id not in waiting:
                 continue
             if isinstance(step := message.get("progress"), dict):
-                deadline = loop.time() + seconds
+                waiting[response_id].deadline = loop.time() + seconds
                 if progress is not None:
                     progress.update(_count(step, "done"), _count(step, "total"), str(step.get("label", "")))
                 continue
-            yield waiting.pop(response_id), message
+            yield waiting.pop(response_id).index, message
 
     async def events(self) -> AsyncIterator[dict[str, Any]]:
         """The events that this session sees, until the server is gone (ServerUnreachable)."""

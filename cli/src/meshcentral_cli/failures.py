@@ -53,10 +53,12 @@ def failure_of(reply: Mapping[str, Any]) -> MeshError | None:
 
 
 def error_from(text: str, code: Any = None, hint: Any = None) -> MeshError:
-    """The error named by `code`, else the one that the text means, else a general one."""
+    """The error named by `code`, else the one that the text means, else a general one that keeps the code."""
     kind = _BY_CODE.get(code) if isinstance(code, str) else _kind_of(text)
     error = (kind or MeshError)(text.strip() or "the server refused without a reason")
     error.hint = hint if isinstance(hint, str) else None
+    if kind is None and isinstance(code, str):
+        error.code = code
     return error
 
 

@@ -12,7 +12,7 @@ from meshcentral.plugins.errors import UsageError
 WINDOWS_AGENTS = frozenset({1, 2, 3, 4, 21, 22, 34, 42, 43, 10003, 10004, 10006, 11000, 11001, 11002})
 """Agent types that run on Windows (agent-protocol reference, 8.1)."""
 
-_CMD_META = str.maketrans({character: f"^{character}" for character in '()%!^"<>&|'})
+_CMD_META = str.maketrans({**{character: f"^{character}" for character in '()!^"<>&|'}, "%": "%%"})
 
 
 def is_windows(device: dict[str, Any]) -> bool:
@@ -36,7 +36,7 @@ def quote(arguments: Sequence[str], *, windows: bool) -> str:
 def _cmd_line(arguments: Sequence[str]) -> str:
     """Two layers: the C run-time's rules for the program, then a caret before all that cmd.exe would read.
 
-    The quotes get a caret too: cmd.exe then never believes to be inside quotes, where carets would stay. A caret
-    inside `%NAME%` makes it the name of no variable, so it stays as it is.
+    The quotes get a caret too: cmd.exe then never believes to be inside quotes, where carets would stay. A percent
+    sign is doubled, because the agent core runs commands as a batch file.
     """
     return subprocess.list2cmdline(arguments).translate(_CMD_META)

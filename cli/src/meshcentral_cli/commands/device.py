@@ -117,10 +117,12 @@ async def _run_all(
     return outcomes, failures
 
 
-def _outcome(device_id: str, reply: dict[str, Any]) -> Record:
-    """What an agent answered. The exit code is there only when our core runs on a platform that tells it."""
-    code = reply.get("exit_code")
+def _outcome(device_id: str, reply: dict[str, Any]) -> Record | MeshError:
+    """What an agent answered: output, with the exit code where the platform tells it, or why it did not run."""
+    code = reply.get("exitcode")
     output = reply.get("result")
+    if reply.get("error"):
+        return MeshError(str(reply["error"]))
     return {
         "id": device_id,
         "output": output if isinstance(output, str) else "",
