@@ -164,7 +164,7 @@ class Configuration(Section):
         for name in domains:
             if name and not _DOMAIN_ID.fullmatch(name):
                 raise ValueError(
-                    f"the name {name[:70]!r} must be 1 to 64 lower-case letters, digits, - or _ "
+                    f"contains the name {name[:70]!r}, but names are 1 to 64 lower-case letters, digits, - or _ "
                     '(or "" for the default domain)'
                 )
         return {"": Domain(), **domains}
