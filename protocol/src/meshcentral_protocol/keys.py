@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol, Self
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import InternalError, InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
@@ -25,6 +25,8 @@ MAX_CERTIFICATE = 16 * 1024
 """Bytes of a DER certificate; real ones have about 1 KiB."""
 MIN_KEY_BITS = 2048
 MAX_KEY_BITS = 8192
+MAX_EXPONENT_BITS = 64
+"""A public exponent as long as the modulus makes one verification take a hundred times as long."""
 
 _PADDING = padding.PKCS1v15()
 _SHA384 = hashes.SHA384()
@@ -47,12 +49,15 @@ def certificate_key(certificate: bytes) -> rsa.RSAPublicKey:
         raise HandshakeError(f"certificate: over {MAX_CERTIFICATE} bytes")
     try:
         key = x509.load_der_x509_certificate(certificate).public_key()
-    except (ValueError, TypeError, UnsupportedAlgorithm):
+    except Exception:
+        # The library has no common base for what it finds wrong (ValueError, InvalidVersion, UnsupportedAlgorithm ...).
         raise HandshakeError("certificate: not readable as X.509 (DER)") from None
     if not isinstance(key, rsa.RSAPublicKey):
         raise HandshakeError("certificate: the key is not RSA")
     if not MIN_KEY_BITS <= key.key_size <= MAX_KEY_BITS:
         raise HandshakeError(f"certificate: RSA keys have {MIN_KEY_BITS} to {MAX_KEY_BITS} bits, not {key.key_size}")
+    if key.public_numbers().e.bit_length() > MAX_EXPONENT_BITS:
+        raise HandshakeError(f"certificate: the RSA exponent is over {MAX_EXPONENT_BITS} bits")
     return key
 
 
@@ -65,7 +70,7 @@ def verify(key: rsa.RSAPublicKey, signature: bytes, data: bytes) -> bool:
         signature = first_signature(signature)
     try:
         key.verify(signature, data, _PADDING, _SHA384)
-    except (InvalidSignature, ValueError):
+    except (InvalidSignature, InternalError, ValueError):
         return False
     return True
 
