@@ -51,9 +51,7 @@ def settings_page() -> str:
     """Every setting with its type, default and description, from the configuration models."""
     from meshcentral.core.config import describe_settings
 
-    rows = [
-        (f"`{row.path}`", f"`{row.type}`", f"`{row.default}`", row.description) for row in describe_settings()
-    ]
+    rows = [(f"`{row.path}`", f"`{row.type}`", f"`{row.default}`", row.description) for row in describe_settings()]
     return (
         "# Settings\n\n`config.toml` in the data folder. Precedence: command line, environment "
         "(`MESH__SETTINGS__PORT`), file, default. Keys are case-insensitive; unknown keys are kept and reported.\n\n"
@@ -91,8 +89,9 @@ async def registered_pages() -> dict[str, str]:
     from meshcentral.core.server import Server
 
     with tempfile.TemporaryDirectory() as folder:
-        server = Server(Configuration.model_validate({"settings": {"cert": "docs", "fastcert": True}}),
-                        DataPaths.at(Path(folder)))
+        server = Server(
+            Configuration.model_validate({"settings": {"cert": "docs", "fastcert": True}}), DataPaths.at(Path(folder))
+        )
         await server.start(listen=False)
         try:
             actions = server.hooks.collect("register_user_actions", server=server)
@@ -172,12 +171,13 @@ def pages() -> dict[str, str]:
 
 def main(arguments: Sequence[str]) -> int:
     """Write the pages, or with `--check` say which ones are stale."""
-    stale = [name for name, text in pages().items() if not (HERE / name).exists() or (HERE / name).read_text() != text]
+    made = pages()
+    stale = [name for name, text in made.items() if not (HERE / name).exists() or (HERE / name).read_text() != text]
     if "--check" in arguments:
         for name in stale:
             print(f"docs/{name} is stale: run `make docs`", file=sys.stderr)
         return 1 if stale else 0
-    for name, text in pages().items():
+    for name, text in made.items():
         (HERE / name).write_text(text)
     print(f"{len(stale)} of the pages changed")
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from meshcentral import __version__
+from meshcentral.core import systemd
+from meshcentral.core.store.check import check_database
 from meshcentral.plugins import events
 from meshcentral.plugins.actions import (
     ActionContext,
@@ -89,6 +92,8 @@ class CorePlugin(Plugin):
         """Certificate watching and renewal, and purging."""
         yield Service("certificates", self._watch_certificates, Restart.ALWAYS)
         yield Service("retention", self._purge, Restart.ALWAYS)
+        if interval := systemd.watchdog_interval():
+            yield Service("watchdog", lambda: _feed_watchdog(interval), Restart.ALWAYS)
 
     @hookimpl
     def register_user_actions(self) -> Iterable[UserAction]:
@@ -153,14 +158,25 @@ class CorePlugin(Plugin):
     async def _rotate_certificate(self, context: ActionContext, request: RotateCertificate) -> Mapping[str, Any]:
         await self._server.rotate_certificate(request.purpose)
         described = self._server.certificates.describe()
-        return {"result": "ok", "certificates": [row for row in described if row["purpose"].startswith(request.purpose)]}
+        return {
+            "result": "ok",
+            "certificates": [row for row in described if row["purpose"].startswith(request.purpose)],
+        }
 
     async def _list_plugins(self, context: ActionContext, request: NoArguments) -> Mapping[str, Any]:
         return {"plugins": [record.describe() for record in self._server.plugins]}
 
     async def _check_database(self, context: ActionContext, request: NoArguments) -> Mapping[str, Any]:
-        report = await self._server.store.check()
-        return report.describe()
+        database = self._server.paths.database
+        await self._server.store.flush()
+        report = await self._server.run_blocking(lambda: check_database(database))
+        return {
+            "ok": report.sound,
+            "documents": report.documents,
+            "events": report.events,
+            "findings": [dataclasses.asdict(finding) for finding in report.findings],
+            "audit": dataclasses.asdict(report.audit) if report.audit else None,
+        }
 
     async def _status(self, context: ActionContext, request: NoArguments) -> Mapping[str, Any]:
         server = self._server
@@ -176,3 +192,10 @@ class CorePlugin(Plugin):
             "users": len(store.users),
             "plugins": {record.name: record.state.value for record in server.plugins},
         }
+
+
+async def _feed_watchdog(interval: float) -> None:
+    """Tell the service manager that the event loop turns; it restarts us when this stops."""
+    while True:
+        systemd.watchdog()
+        await asyncio.sleep(interval)

@@ -1,4 +1,4 @@
-"""The server: owns configuration, plugins, store, bus, agents and listeners, and the order in which they start and stop.
+"""The server: what it owns, and the order in which the parts start and stop.
 
 Two servers in one process share nothing. An offline command runs the same server without listeners.
 """
@@ -10,11 +10,11 @@ import dataclasses
 import logging
 import ssl
 from collections.abc import Callable, Coroutine, Sequence
-from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
+from meshcentral.core import systemd
 from meshcentral.core.agents import Agents
-from meshcentral.core.app import make_app
+from meshcentral.core.app import create_application
 from meshcentral.core.builtin import CorePlugin
 from meshcentral.core.bus import EventBus
 from meshcentral.core.certificates import CertificateSettings, CertificateStore
@@ -25,7 +25,6 @@ from meshcentral.core.lock import DataFolderLock
 from meshcentral.core.paths import DataPaths
 from meshcentral.core.store import DocumentStore
 from meshcentral.core.supervisor import Supervisor
-from meshcentral.core.systemd import notify
 from meshcentral.core.tasks import BlockingPools, Tasks
 from meshcentral.core.tls import make_context, reload
 from meshcentral.core.websocket.memory import memory_pair
@@ -36,7 +35,7 @@ from meshcentral.plugins.manager import PluginManager, PluginRecord
 from meshcentral.plugins.plugin import Plugin
 from meshcentral.plugins.server import Clock, Pool, PublicAddress
 from meshcentral.plugins.services import Health
-from meshcentral.plugins.web import Connection, Socket, SocketRoute
+from meshcentral.plugins.web import CertificateHashes, Connection, Socket, SocketRoute
 
 log = logging.getLogger("meshcentral.server")
 
@@ -172,30 +171,36 @@ class Server:
 
     async def _listen(self) -> None:
         settings = self.configuration.settings
+        bind = [settings.bind] if settings.bind else []
         listeners = Listeners(
-            app=make_app(
-                routes=self.hooks.collect("register_routes", server=self), domains=self.domains, health=self.health
+            app=create_application(
+                self.hooks.collect("register_routes", server=self),
+                self.domains,
+                health=self.health,
+                origins=self._origins,
+                run_blocking=self.run_blocking,
+                shown_certificates=self._shown_certificates,
             ),
             sockets=list(self._sockets.values()),
             domains=self.domains,
             origins=self._origins,
-            shown_certificates=lambda: tuple(self.certificates.web_hashes),
+            shown_certificates=self._shown_certificates,
             spawn=self.spawn,
         )
         self._listeners = listeners
         self._closers.append(self._drain)
         self._context = make_context(settings.tls_profile, self.certificates.web_files())
-        port = await listeners.open_tls(settings.bind, settings.port, self._context)
+        port = await listeners.open_tls(bind, settings.port, self._context)
         redirect_port = None
         if settings.redirect_port is not None:
-            redirect_port = await listeners.open_redirect(settings.bind, settings.redirect_port, self._redirect_target)
+            redirect_port = await listeners.open_redirect(bind, settings.redirect_port, self._redirect_target)
         self.address = dataclasses.replace(self.address, port=port, redirect_port=redirect_port)
         await listeners.open_local(self.paths.control_socket)
         self._supervisor.start(self.hooks.collect("register_services", server=self))
         self._closers.append(self._supervisor.stop)
         self.serving = True
         await self.hooks.notify("on_started", server=self)
-        notify("READY=1")
+        systemd.ready(f"listening on port {port}")
         log.info("listening", extra={"port": port, "url": self.address.https()})
 
     # -- stop -----------------------------------------------------------------------------------------------------
@@ -211,7 +216,7 @@ class Server:
                 log.exception("a part of the server did not close cleanly")
 
     async def _drain(self) -> None:
-        notify("STOPPING=1")
+        systemd.stopping()
         if self._listeners is not None:
             await self._listeners.drain(DRAIN_SECONDS)
 
@@ -251,15 +256,13 @@ class Server:
                 ),
                 [EVERYTHING],
             )
-            await self.hooks.notify(
-                "on_certificate_changed", server=self, purpose=purpose, hashes=certificate.hashes
-            )
+            await self.hooks.notify("on_certificate_changed", server=self, purpose=purpose, hashes=certificate.hashes)
 
     # -- hosting --------------------------------------------------------------------------------------------------
 
     async def health(self) -> list[Health]:
         """What `/health` and `/ready` report."""
-        report = [Health("server", self.serving)]
+        report = [Health("server", self.serving), *self._supervisor.health()]
         report += await self.hooks.gather("gather_health", server=self)
         return report
 
@@ -269,8 +272,11 @@ class Server:
         host = f"[{name}]" if ":" in name else name
         return frozenset({f"https://{host}" if port == 443 else f"https://{host}:{port}"})
 
+    def _shown_certificates(self) -> tuple[CertificateHashes, ...]:
+        return tuple(self.certificates.web_hashes)
+
     def _redirect_target(self, target: str) -> str:
-        return self.address.https() + str(PurePosixPath("/", target)).lstrip("/")
+        return self.address.https(path=target.lstrip("/"))
 
     async def _serve_local(self, route: SocketRoute, socket: Socket) -> None:
         try:
