@@ -51,6 +51,12 @@ def move(source: Path, target: Path) -> None:
         os.replace(source, target)
 
 
+def remove(path: Path) -> None:
+    """Remove the file if there is one."""
+    with _explained(path, "removed"):
+        path.unlink(missing_ok=True)
+
+
 def sync_folder(folder: Path) -> None:
     """Force the folder's entries to disk, where the operating system has a way to."""
     if not _POSIX:

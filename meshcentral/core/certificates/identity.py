@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from meshcentral.core.certificates.keys import hash_key, public_key_bits
+from meshcentral_protocol.identifiers import rsa_key_bytes, rsa_key_hash
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +30,8 @@ class AgentServerIdentity:
         public = key.public_key()
         return cls(
             certificate_der=certificate.public_bytes(Encoding.DER),
-            key_hash=hash_key(public),
-            short_key_hash=hashlib.sha256(public_key_bits(public)).digest(),
+            key_hash=rsa_key_hash(public),
+            short_key_hash=hashlib.sha256(rsa_key_bytes(public)).digest(),
             _key=key,
         )
 

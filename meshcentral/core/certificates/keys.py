@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from meshcentral.plugins.errors import ConfigurationError
 from meshcentral.plugins.web import CertificateHashes
+from meshcentral_protocol.identifiers import certificate_hash, rsa_key_bytes
 
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey
@@ -97,7 +98,7 @@ def public_key_bits(key: PublicKey) -> bytes:
     Agents hash this and not the whole SubjectPublicKeyInfo (agent-protocol reference, 1).
     """
     if isinstance(key, rsa.RSAPublicKey):
-        return key.public_bytes(Encoding.DER, PublicFormat.PKCS1)
+        return rsa_key_bytes(key)
     return key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
 
 
@@ -133,5 +134,4 @@ def hash_key(key: PublicKey) -> bytes:
 
 def hash_certificate(certificate: x509.Certificate, key: PublicKey) -> CertificateHashes:
     """Both hashes under which an agent may report this certificate (agent-protocol reference, 3.3)."""
-    der = certificate.public_bytes(Encoding.DER)
-    return CertificateHashes(full=hashlib.sha384(der).digest(), key=hash_key(key))
+    return CertificateHashes(full=certificate_hash(certificate.public_bytes(Encoding.DER)), key=hash_key(key))

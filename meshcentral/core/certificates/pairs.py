@@ -24,6 +24,7 @@ from meshcentral.core.certificates.files import (
     mark,
     move,
     read_file,
+    remove,
     repair_key_mode,
     sync_folder,
     write_synced,
@@ -64,8 +65,7 @@ class PairFiles:
     certificate: Path
     key: Path
 
-    @property
-    def present(self) -> bool:
+    def exist(self) -> bool:
         """Both files exist. Raises ConfigurationError when only one does: making a new pair would destroy it."""
         certificate, key = is_there(self.certificate), is_there(self.key)
         if certificate != key:
@@ -91,9 +91,13 @@ class PairFiles:
 
     def write(self, pair: Pair) -> None:
         """Replace both files, the new pair or the old one surviving a crash. Raises ConfigurationError."""
-        write_synced(_pending(self.key), key_to_pem(pair.key), KEY_MODE)
-        write_synced(_pending(self.certificate), chain_to_pem(pair.chain), PUBLIC_MODE)
-        sync_folder(self.key.parent)
+        try:
+            write_synced(_pending(self.key), key_to_pem(pair.key), KEY_MODE)
+            write_synced(_pending(self.certificate), chain_to_pem(pair.chain), PUBLIC_MODE)
+            sync_folder(self.key.parent)
+        except ConfigurationError:
+            self._drop_pending()
+            raise
         move(_pending(self.key), self.key)
         move(_pending(self.certificate), self.certificate)
         sync_folder(self.key.parent)
@@ -109,13 +113,16 @@ class PairFiles:
             log.warning("%s: finished an interrupted change of certificate and key", self.certificate)
         elif _matches(new_certificate, self.key):
             move(new_certificate, self.certificate)
-            new_key.unlink(missing_ok=True)
+            remove(new_key)
             log.warning("%s: finished an interrupted change of certificate and key", self.certificate)
         else:
-            new_key.unlink(missing_ok=True)
-            new_certificate.unlink(missing_ok=True)
+            self._drop_pending()
             log.warning("%s: dropped an interrupted change of certificate and key", self.certificate)
         sync_folder(self.key.parent)
+
+    def _drop_pending(self) -> None:
+        remove(_pending(self.key))
+        remove(_pending(self.certificate))
 
 
 @dataclass(frozen=True, slots=True)

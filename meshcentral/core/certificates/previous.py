@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from meshcentral.core.certificates.files import KEY_MODE, read_file, replace_file
+from meshcentral.core.certificates.files import KEY_MODE, read_file, remove, replace_file
 from meshcentral.plugins.errors import MeshError
 from meshcentral.plugins.web import CertificateHashes
 
@@ -59,7 +59,7 @@ def read_previous(path: Path) -> tuple[PreviousCertificate, ...]:
     try:
         rows = json.loads(read_file(path))["certificates"]
         return tuple(_from_row(row) for row in rows[:_MAX_ENTRIES])
-    except (MeshError, ValueError, TypeError, KeyError) as error:
+    except (MeshError, ValueError, TypeError, KeyError, RecursionError) as error:
         log.warning("%s: recently served web certificates are forgotten, the file is damaged: %s", path, error)
         return ()
 
@@ -67,7 +67,7 @@ def read_previous(path: Path) -> tuple[PreviousCertificate, ...]:
 def write_previous(path: Path, previous: Sequence[PreviousCertificate]) -> None:
     """Replace the file; without entries it is removed. Raises ConfigurationError."""
     if not previous:
-        path.unlink(missing_ok=True)
+        remove(path)
         return
     rows = [
         {"full": entry.hashes.full.hex(), "key": entry.hashes.key.hex(), "until": entry.until.isoformat()}

@@ -61,7 +61,7 @@ class Reading:
 
 def read_folder(folder: CertificateFolder) -> tuple[LoadedPair, ...]:
     """Every pair in the folder. Raises ConfigurationError at the first bad one."""
-    return tuple(LoadedPair.read(folder, purpose, files) for purpose, files in folder.all_files() if files.present)
+    return tuple(LoadedPair.read(folder, purpose, files) for purpose, files in folder.all_files() if files.exist())
 
 
 def reread_folder(folder: CertificateFolder, before: Sequence[LoadedPair]) -> Reading:
@@ -72,7 +72,7 @@ def reread_folder(folder: CertificateFolder, before: Sequence[LoadedPair]) -> Re
     failed: set[Purpose] = set()
     for purpose, files in folder.all_files():
         try:
-            if files.present:
+            if files.exist():
                 pairs[files] = LoadedPair.read(folder, purpose, files)
                 continue
             problem = f"{files.certificate}: certificate and key were removed" if files in earlier else None

@@ -255,11 +255,18 @@ class CertificateStore:
             self._previous = retire(self._previous, before.web_hashes, after.web_hashes, self._clock.now(), overlap)
         self._snapshot = after
         if WEB_PURPOSES & set(changed):
-            write_previous(self._folder.previous_web, self._previous)
+            self._save_previous()
         if changed:
             log.info("certificates taken into use: %s", ", ".join(changed))
             self._warn_of_configuration()
         return changed
+
+    def _save_previous(self) -> None:
+        """Only a restart within the overlap needs the file: a failure must not hide that certificates changed."""
+        try:
+            write_previous(self._folder.previous_web, self._previous)
+        except ConfigurationError as error:
+            log.error("recently served web certificates are not saved: %s", error)
 
     def _warn_of_configuration(self) -> None:
         """Say what will not work with the certificates that we may not change."""
