@@ -10,7 +10,7 @@ import typer
 from meshcentral.plugins.errors import Conflict
 from meshcentral_cli.client import ControlClient
 from meshcentral_cli.invocation import Invocation, noun, verb
-from meshcentral_cli.passwords import NewPassword, read_password
+from meshcentral_cli.passwords import read_password
 from meshcentral_cli.records import FULL_RIGHTS, Record, find, user_record
 
 app = noun("Accounts.")
@@ -40,7 +40,7 @@ async def add(
                 _show(mesh, existing, created_now=False)
                 return
     password = read_password(mesh.terminal, from_stdin=password_stdin, file=password_file, random=random_password)
-    members: dict[str, Any] = {"username": name, "pass": password.text}
+    members: dict[str, Any] = {"username": name, **_password_members(password)}
     if site_admin:
         members["siteadmin"] = FULL_RIGHTS
     if email is not None:
@@ -48,11 +48,11 @@ async def add(
     if real_name is not None:
         members["realname"] = real_name
     async with mesh.client() as client:
-        await client.request("adduser", members)
+        reply = await client.request("adduser", members)
         added = await _existing(client, name)
     if added is None:
         raise Conflict(f"the account {name!r} was added and removed again at once")
-    _show(mesh, added, created_now=True, password=password)
+    _show(mesh, added, created_now=True, password=reply.get("password"))
 
 
 @verb(app, "list")
@@ -87,14 +87,12 @@ async def passwd(
     password = read_password(mesh.terminal, from_stdin=password_stdin, file=password_file, random=random_password)
     async with mesh.client() as client:
         record = find(await _users(client), name, "user")
-        await client.request(
-            "changeuserpass", {"userid": record["id"], "pass": password.text, "removeMultiFactor": False}
-        )
+        reply = await client.request("changeuserpass", {"userid": record["id"], **_password_members(password)})
     answer = {"id": record["id"]}
     text = f"changed the password of {record['id']}"
-    if password.generated:
-        answer["password"] = password.text
-        text = f"password of {record['id']}: {password.text}"
+    if (made := reply.get("password")) is not None:
+        answer["password"] = made
+        text = f"password of {record['id']}: {made}"
     mesh.output.document(answer, text)
 
 
@@ -109,10 +107,14 @@ async def _existing(client: ControlClient, name: str) -> Record | None:
     return next((record for record in await _users(client) if (record["name"] or "").lower() == wanted), None)
 
 
-def _show(mesh: Invocation, record: Record, *, created_now: bool, password: NewPassword | None = None) -> None:
+def _password_members(password: str | None) -> dict[str, Any]:
+    return {"randompass": True} if password is None else {"pass": password}
+
+
+def _show(mesh: Invocation, record: Record, *, created_now: bool, password: str | None = None) -> None:
     text = f"added {record['id']}" if created_now else f"{record['id']} exists already"
     answer = {**record, "created_now": created_now}
-    if password is not None and password.generated:
-        answer["password"] = password.text
-        text += f", password: {password.text}"
+    if password is not None:
+        answer["password"] = password
+        text += f", password: {password}"
     mesh.output.document(answer, text)
