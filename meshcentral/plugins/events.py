@@ -88,6 +88,8 @@ class NodeConnectivityChanged(Event):
     power: int
     connect_time: int | None = None
     """Milliseconds since 1970 when the agent connected."""
+    fast_path: bool | None = None
+    """Whether a connecting agent knew our web certificate and skipped our signature (ours, not the peer's)."""
 
     def members(self) -> dict[str, Any]:
         body: dict[str, Any] = {
@@ -98,6 +100,8 @@ class NodeConnectivityChanged(Event):
         }
         if self.connect_time is not None:
             body["ct"] = self.connect_time
+        if self.fast_path is not None:
+            body["fastpath"] = self.fast_path
         return body
 
 
