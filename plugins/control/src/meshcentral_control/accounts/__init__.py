@@ -1,0 +1,1 @@
+"""Accounts: logins, password hashes, and the actions that manage them."""

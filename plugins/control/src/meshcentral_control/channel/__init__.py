@@ -1,0 +1,1 @@
+"""The control channel: `control.ashx`, the action registry and dispatch."""

@@ -1,0 +1,98 @@
+"""The socket handler: admit, greet, then run requests side by side within a bound."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from meshcentral.plugins.errors import SocketClosed
+from meshcentral.plugins.web import Socket
+from meshcentral_control.api import accounts
+from meshcentral_control.channel.agent_messages import AgentMessages
+from meshcentral_control.channel.authentication import Refused, authenticate
+from meshcentral_control.channel.directory import Directory
+from meshcentral_control.channel.dispatcher import Dispatcher
+from meshcentral_control.channel.greeting import greeting
+from meshcentral_control.channel.messages import BadMessage, decode, encode
+from meshcentral_control.channel.registry import ActionRegistry
+from meshcentral_control.channel.session import ControlSession
+
+if TYPE_CHECKING:
+    from meshcentral.plugins.server import Server
+
+log = logging.getLogger("meshcentral.control")
+
+MAX_IN_FLIGHT = 32
+"""Requests of one session that run at a time; while so many do, its socket is not read."""
+NO_STATUS = 1005
+"""Close without a status code, which is how the peer ends a refused socket."""
+
+
+class ControlEndpoint:
+    """All control sockets of one server."""
+
+    def __init__(self, server: Server, directory: Directory, agent_messages: AgentMessages) -> None:
+        self._server = server
+        self._directory = directory
+        self._agent_messages = agent_messages
+        self._dispatcher: Dispatcher | None = None
+
+    def build_registry(self) -> ActionRegistry:
+        """Collect and check the actions of all plugins. Raises ConfigurationError."""
+        registry = ActionRegistry(self._server.hooks.collect("register_user_actions", server=self._server))
+        self._dispatcher = Dispatcher(self._server, registry)
+        return registry
+
+    async def serve(self, socket: Socket) -> None:
+        """Own one socket until it closes."""
+        admission = await authenticate(socket.connection, accounts(self._server))
+        if isinstance(admission, Refused):
+            socket.send_text(encode(admission.to_wire()))
+            socket.close(NO_STATUS)
+            return
+        session = ControlSession(self._server, socket, admission.user)
+        self._directory.add(session)
+        session.open()
+        try:
+            for message in greeting(self._server, session):
+                session.send(message)
+            await self._read(session, socket)
+        except SocketClosed:
+            log.debug("control session ended", extra={"actor": session.actor})
+        finally:
+            session.close()
+            self._directory.remove(session)
+            self._agent_messages.session_left(session.id)
+
+    async def _read(self, session: ControlSession, socket: Socket) -> None:
+        slots = asyncio.Semaphore(MAX_IN_FLIGHT)
+        while True:
+            try:
+                message = decode(await socket.receive())
+            except BadMessage:
+                continue  # the peer is silent about these too
+            match message.get("action"):
+                case "ping":
+                    socket.send('{"action":"pong"}')
+                case "pong":
+                    continue
+                case "close":
+                    return
+                case action:
+                    await slots.acquire()
+                    request = self._run(session, message, slots)
+                    self._server.spawn(request, name=f"control {str(action)[:32]}", owner="channel")
+
+    async def _run(self, session: ControlSession, message: Mapping[str, Any], slots: asyncio.Semaphore) -> None:
+        """A request goes on when its socket closes: what a client has ordered before it leaves is done."""
+        try:
+            await self._ready_dispatcher().run(session, message)
+        finally:
+            slots.release()
+
+    def _ready_dispatcher(self) -> Dispatcher:
+        if self._dispatcher is None:
+            raise RuntimeError("a control request before the server has started")
+        return self._dispatcher

@@ -1,0 +1,1 @@
+"""Device groups, devices, commands on devices, and stored events."""

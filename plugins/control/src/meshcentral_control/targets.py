@@ -1,0 +1,54 @@
+"""Who hears of what: the targets of events about devices, groups and accounts (control-protocol reference, 10.1)."""
+
+from __future__ import annotations
+
+from meshcentral.plugins import rights
+from meshcentral.plugins.actions import UserSession
+from meshcentral.plugins.documents import Device, DeviceGroup, User
+from meshcentral.plugins.events import ALL_USERS, EVERYTHING, USER_MANAGERS
+from meshcentral.plugins.rights import Capability, SiteCapability
+
+
+def heard_by(session: UserSession) -> list[str]:
+    """The targets that a session is subscribed to, by its rights as they are now."""
+    if session.local:
+        return [EVERYTHING, ALL_USERS]
+    user = session.user
+    if user is None:
+        return []
+    targets = [user.id, ALL_USERS, *user.links]
+    if session.may(SiteCapability.ALL_EVENTS):
+        targets.append(EVERYTHING)
+    elif session.may(SiteCapability.MANAGE_USERS):
+        targets.append(USER_MANAGERS)
+    return targets
+
+
+def limited_for(user: User | None) -> frozenset[str]:
+    """Groups and devices whose events about other accounts this account must not see (`LimitEvents`)."""
+    if user is None:
+        return frozenset()
+    return frozenset(
+        object_id
+        for object_id, link in user.links.items()
+        if Capability.ALL_EVENTS not in rights.capabilities_of(link.rights)
+    )
+
+
+def of_device(device: Device, session: UserSession) -> list[str]:
+    """The device, its group, those who see everything, and who did it."""
+    return _with_actor([EVERYTHING, device.id, device.group_id], session)
+
+
+def of_group(group: DeviceGroup, session: UserSession) -> list[str]:
+    """The group, its members (also those who have just lost it), those who see everything, and who did it."""
+    return _with_actor([EVERYTHING, group.id, *group.links], session)
+
+
+def of_account(user_id: str) -> list[str]:
+    """The account, those who manage accounts, and those who see everything."""
+    return [EVERYTHING, USER_MANAGERS, user_id]
+
+
+def _with_actor(targets: list[str], session: UserSession) -> list[str]:
+    return targets if session.local else [*targets, session.actor]
