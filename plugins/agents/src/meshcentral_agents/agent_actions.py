@@ -20,6 +20,7 @@ CONNECTED = 1
 POWERED = 1
 
 _SECRET_MEMBERS = frozenset({"ssh", "rdp", "pmt"})
+_SECRET_AMT_MEMBERS = frozenset({"pass", "mpspass"})
 
 
 def network_key(node_id: str) -> str:
@@ -155,8 +156,11 @@ class AgentActions:
 
 
 def _sent_to_clients(device: Device, session: AgentSession) -> dict[str, Any]:
-    """The device with its live values and without what only the server may know."""
-    node = {name: value for name, value in device.to_stored().items() if name not in _SECRET_MEMBERS}
+    """The device with its live values; stored secrets are only said to exist."""
+    node = {name: 1 if name in _SECRET_MEMBERS else value for name, value in device.to_stored().items()}
+    amt = node.get("intelamt")
+    if isinstance(amt, dict):
+        node["intelamt"] = {name: 1 if name in _SECRET_AMT_MEMBERS else value for name, value in amt.items()}
     node["conn"] = CONNECTED
     node["pwr"] = POWERED
     node["agct"] = int(session.connected_at.timestamp() * 1000)

@@ -115,13 +115,16 @@ class AgentBinaries:
         the source holds no agent at all.
         """
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = dict(self._by_file)
         with open_source(path) as source:
             report = ImportReport(source.version)
             importer = _Importer(self._folder, source, allow_unrecorded, report, progress)
-            found = importer.run(dict(self._by_file))
-        if found != self._by_file:
-            self._write_manifest(found)
-            self._by_file = found
+            try:
+                importer.run(found)
+            finally:  # a source that breaks off half-way does not undo what was taken
+                if found != self._by_file:
+                    self._write_manifest(found)
+                    self._by_file = found
         if not (report.imported or report.unchanged or report.refused):
             raise UsageError(f"{path} holds no agent program", hint="name a MeshCentral folder or its npm tarball")
         return report
@@ -130,6 +133,10 @@ class AgentBinaries:
         manifest = _Manifest(binaries=[found[name] for name in sorted(found)])
         with _Replacement(self._folder, MANIFEST) as file:
             file.write(manifest.model_dump_json(indent=2).encode() + b"\n")
+
+
+class _TooLarge(Exception):
+    """A file goes on beyond the size of any agent program."""
 
 
 class _Importer:
@@ -145,13 +152,17 @@ class _Importer:
         self._progress = progress
         self._done = 0
 
-    def run(self, present: dict[str, Binary]) -> dict[str, Binary]:
+    def run(self, present: dict[str, Binary]) -> None:
+        """Enter what is taken into `present`."""
         wanted = {agent_type.file for agent_type in AGENT_TYPES.values()}
         for name, stream in self._source.programs(wanted):
-            binary = self._take(name, stream, present.get(name))
+            try:
+                binary = self._take(name, stream, present.get(name))
+            except _TooLarge:
+                self._report.refused[name] = f"it is larger than {MAX_BINARY} bytes: not an agent program"
+                continue
             if binary is not None:
                 present[name] = binary
-        return present
 
     def _take(self, name: str, stream: BinaryIO, present: Binary | None) -> Binary | None:
         with _Replacement(self._folder, name) as file:
@@ -174,7 +185,7 @@ class _Importer:
         while block := stream.read(CHUNK):
             size += len(block)
             if size > MAX_BINARY:
-                raise MeshError(f"{name} is larger than {MAX_BINARY} bytes: not an agent program")
+                raise _TooLarge
             digest.update(block)
             file.write(block)
             self._done += len(block)
