@@ -152,11 +152,12 @@ def _join_web_chain(
     folder: CertificateFolder, leaf: x509.Certificate, own_file: Path
 ) -> tuple[tuple[x509.Certificate, ...], Path]:
     """The chain to serve and a file with it. Parts that do not follow `leaf` are left over from another certificate."""
-    parts = [certificate for part in folder.web_chain_parts() for certificate in parse_chain(read_file(part), part)]
+    files = folder.web_chain_parts()
+    parts = [certificate for file in files for certificate in parse_chain(read_file(file), file)]
     if not parts:
         return (leaf,), own_file
     if not is_issued_by(leaf, parts[0]):
-        log.warning("%s: not sent, it did not issue the certificate in %s", folder.web_chain_parts()[0], own_file.name)
+        log.warning("%s: not sent, it did not issue the certificate in %s", files[0], own_file.name)
         return (leaf,), own_file
     chain = (leaf, *parts)
     served, content = folder.web_served_chain, chain_to_pem(chain)

@@ -305,6 +305,11 @@ def _issue_planned(
     reasons = plan_issues(current, settings, now)
     for purpose, reason in reasons.items():
         log.info("issuing the %s certificate: %s", purpose.value, reason)
+    if Purpose.AGENT_SERVER in reasons and Purpose.ROOT in current:
+        log.warning(
+            "a new agent-server certificate is made in a folder that is not new: agents that were installed "
+            "with an earlier one cannot connect until its files are restored"
+        )
     if reasons:
         wanted = {purpose: names_for(purpose, current.get(purpose), settings) for purpose in reasons}
         issue_pairs(folder, wanted, settings, now)

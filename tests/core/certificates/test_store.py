@@ -25,6 +25,7 @@ from meshcentral.core.certificates.previous import OVERLAP
 from meshcentral.core.certificates.store import RENEWAL_RETRY
 from meshcentral.core.paths import DataPaths
 from meshcentral.plugins.errors import ConfigurationError, Conflict, NotFound, UsageError
+from meshcentral.plugins.server import Certificates
 
 from .conftest import NAME, Keys, SetClock, contents, peer_certificate, write_pem_pair
 
@@ -34,6 +35,12 @@ OUR_FILES = {f"{base}-{end}" for base in BASES for end in ("public.crt", "privat
 
 def load(folder: Path, settings: CertificateSettings, clock: SetClock) -> CertificateStore:
     return CertificateStore.load(DataPaths.at(folder), settings, clock)
+
+
+@pytest.fixture
+def certificates(store: CertificateStore) -> Certificates:
+    """As plugins see it; the type checker proves that the store has the interface."""
+    return store
 
 
 @pytest.fixture
@@ -108,6 +115,15 @@ def test_an_interrupted_first_start_goes_on(data: Path, settings: CertificateSet
     assert set(contents(data)) == OUR_FILES
     for base in ("root-cert", "webserver-cert", "mpsserver-cert"):
         assert contents(data)[f"{base}-public.crt"] == kept[f"{base}-public.crt"]
+
+
+def test_a_new_agent_server_key_in_an_old_folder_is_warned_of(
+    data: Path, settings: CertificateSettings, clock: SetClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    for path in data.glob("agentserver-cert-*"):
+        path.unlink()
+    load(data, settings, clock)
+    assert "cannot connect until its files are restored" in caplog.text
 
 
 def test_half_a_pair_stops_the_start_and_is_kept(data: Path, settings: CertificateSettings, clock: SetClock) -> None:
@@ -348,6 +364,11 @@ def test_rotating_the_mps_certificate_takes_the_configured_name(data: Path, cloc
 def test_other_purposes_cannot_be_rotated(store: CertificateStore, purpose: str) -> None:
     with pytest.raises(UsageError, match="cannot be rotated"):
         store.rotate(purpose)
+
+
+def test_plugins_see_hashes(certificates: Certificates) -> None:
+    assert len(certificates.agent_server_hash) == 48
+    assert [len(part) for each in certificates.web_hashes for part in (each.full, each.key)] == [48] * 4
 
 
 def test_one_certificate_is_asked_for_by_purpose(store: CertificateStore) -> None:
