@@ -72,8 +72,8 @@ class PairFiles:
             found, missing = (self.certificate, self.key) if certificate else (self.key, self.certificate)
             raise ConfigurationError(
                 f"{missing}: the file is missing, but {found.name} is there; a new pair would replace it for good",
-                hint=f"restore {missing.name} from a backup; only if it is lost, move {found.name} away to have both made "
-                "anew: whatever trusts the old one (every agent, for agentserver) has to be set up again",
+                hint=f"restore {missing.name} from a backup; only if it is lost, move {found.name} away to have "
+                "both made anew: whatever trusts the old one (every agent, for agentserver) has to be set up again",
             )
         return certificate
 
