@@ -19,11 +19,10 @@ from sqlalchemy import Connection, delete
 
 from meshcentral.core.store import records
 from meshcentral.core.store.documents import DocumentCollection, encode
-from meshcentral.core.store.engine import Database, Transaction
+from meshcentral.core.store.engine import Database, DatabaseError, Transaction
 from meshcentral.core.store.records import Record
 from meshcentral.core.store.tables import DOCUMENTS, upsert
 from meshcentral.plugins.documents import Document
-from meshcentral.plugins.errors import MeshError
 
 log = logging.getLogger("meshcentral.store")
 
@@ -212,7 +211,7 @@ class WriteBehind:
         self._schedule()
 
     def _failed(self, batch: _Batch, error: BaseException) -> None:
-        if isinstance(error, MeshError):
+        if isinstance(error, DatabaseError):
             if not self._failing:
                 self._failing = True
                 log.error("telemetry cannot be written and waits in memory: %s", error)
