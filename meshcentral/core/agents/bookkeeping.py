@@ -114,6 +114,7 @@ class Bookkeeper:
             connectivity=AGENT_CONNECTED if session else 0,
             power=POWERED if session else UNKNOWN_POWER,
             connect_time=int(session.connected_at.timestamp() * 1000) if session else None,
+            fast_path=session.fast_path if session else None,
         )
 
     def _publish(self, device: Device, event: Event) -> None:

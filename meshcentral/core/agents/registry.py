@@ -65,6 +65,11 @@ class Agents:
         """Who was not let in lately, oldest first."""
         return self._held.entries()
 
+    @property
+    def waiting(self) -> int:
+        """How many sockets are held at this moment."""
+        return self._holding
+
     async def accept(self, socket: Socket) -> ConnectedAgent | None:
         """Authenticate the agent, store its device, send message 4 and register the session.
 
