@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import json
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
 from meshcentral.plugins.errors import MeshError, SocketClosed
+from meshcentral.plugins.testing.carriers import Carrier, SocketCarrier, WebSocketCarrier, any_certificate
 from meshcentral.plugins.web import Socket
 from meshcentral_protocol.agent_commands import (
     NO_HASH,
@@ -33,9 +33,6 @@ from meshcentral_protocol.handshake_messages import AuthInfo
 from meshcentral_protocol.identifiers import node_id, raw_group_id, rsa_key_hash
 from meshcentral_protocol.keys import SigningIdentity, certificate_key
 
-if TYPE_CHECKING:
-    from websockets.asyncio.client import ClientConnection
-
 COMMIT_DATE = "2022-Nov-2 23:01:45-0700"
 HOST_INFO = "Simulated GNU/Linux - x64"
 LINUX_X86_64 = 6
@@ -53,17 +50,6 @@ class HandshakeRefused(MeshError):
     def __init__(self, reason: HoldReason, detail: str) -> None:
         super().__init__(f"{reason.value}: {detail}")
         self.reason = reason
-
-
-class Carrier(Protocol):
-    """What carries the messages: a TLS WebSocket or an in-memory socket."""
-
-    async def send(self, message: str | bytes) -> None: ...
-    async def receive(self) -> str | bytes:
-        """Raises SocketClosed at the end."""
-        ...
-
-    async def close(self) -> None: ...
 
 
 class FakeAgent:
@@ -138,7 +124,7 @@ class FakeAgent:
             max_size=None,
             proxy=None,
         )
-        carrier = _WebSocketCarrier(connection)
+        carrier = WebSocketCarrier(connection)
         try:
             await self._authenticate(carrier, carrier.certificate_hash(), fast)
         except BaseException:
@@ -147,7 +133,7 @@ class FakeAgent:
 
     async def attach(self, socket: Socket, web_hash: bytes, *, fast: bool | None = None) -> None:
         """As `connect`, over our end of an open socket; `web_hash` is the outer certificate we claim to have seen."""
-        await self._authenticate(_SocketCarrier(socket), web_hash, fast)
+        await self._authenticate(SocketCarrier(socket), web_hash, fast)
 
     @contextlib.asynccontextmanager
     async def connected(
@@ -299,61 +285,3 @@ class FakeAgent:
                 echoed = {name: message[name] for name in ("sessionid", "responseid") if name in message}
                 answer = {"action": "msg", "type": "runcommands", **echoed, **self._run_command(message)}
                 await self.send_json(answer)
-
-
-def any_certificate() -> ssl.SSLContext:
-    """A client context that takes any certificate, like the agent: the server is proved inside the socket."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context
-
-
-class _WebSocketCarrier:
-    """A `websockets` client connection."""
-
-    def __init__(self, connection: ClientConnection) -> None:
-        self._connection = connection
-
-    def certificate_hash(self) -> bytes:
-        """SHA-384 of the whole outer certificate; zeros without TLS."""
-        channel: ssl.SSLObject | None = self._connection.transport.get_extra_info("ssl_object")
-        certificate = channel.getpeercert(binary_form=True) if channel else None
-        return hashlib.sha384(certificate).digest() if certificate else NO_HASH
-
-    async def send(self, message: str | bytes) -> None:
-        from websockets.exceptions import ConnectionClosed
-
-        try:
-            await self._connection.send(message)
-        except ConnectionClosed as closed:
-            raise SocketClosed(str(closed)) from closed
-
-    async def receive(self) -> str | bytes:
-        from websockets.exceptions import ConnectionClosed
-
-        try:
-            return await self._connection.recv()
-        except ConnectionClosed as closed:
-            raise SocketClosed(str(closed)) from closed
-
-    async def close(self) -> None:
-        await self._connection.close()
-
-
-class _SocketCarrier:
-    """One end of an in-memory pair, or any other open `Socket`."""
-
-    def __init__(self, socket: Socket) -> None:
-        self._socket = socket
-
-    async def send(self, message: str | bytes) -> None:
-        if self._socket.closed:
-            raise SocketClosed("the socket is closed")
-        self._socket.send(message)
-
-    async def receive(self) -> str | bytes:
-        return await self._socket.receive()
-
-    async def close(self) -> None:
-        self._socket.close()

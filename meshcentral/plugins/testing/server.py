@@ -107,7 +107,8 @@ async def no_leaks() -> AsyncIterator[None]:
     loop = asyncio.get_running_loop()
     deadline = loop.time() + SETTLE_SECONDS
     while True:
-        left_tasks = sorted(task.get_name() for task in asyncio.all_tasks() - tasks)
+        # Set-up and tear-down of a fixture may run in different tasks; neither is a leak.
+        left_tasks = sorted(task.get_name() for task in asyncio.all_tasks() - tasks - {asyncio.current_task()})
         left_sockets = sorted(_open_sockets() - sockets)
         if not (left_tasks or left_sockets):
             return
