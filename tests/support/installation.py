@@ -58,9 +58,11 @@ class Tail:
         ]
 
     def collect(self) -> None:
+        """Read until the process ends."""
         assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.events.append(json.loads(line))
+        with self.process.stdout as lines:
+            for line in lines:
+                self.events.append(json.loads(line))
 
 
 @dataclass
@@ -71,6 +73,7 @@ class Installation:
     ports: list[int]
     processes: list[subprocess.Popen[Any]] = field(default_factory=list)
     server: subprocess.Popen[Any] | None = None
+    readers: dict[int, threading.Thread] = field(default_factory=dict)
 
     def mesh(self, *arguments: str, text: str | None = None, exit_code: int = 0) -> subprocess.CompletedProcess[str]:
         """Run the command to its end and check how it ended."""
@@ -86,10 +89,16 @@ class Installation:
         return done
 
     def json(self, *arguments: str, text: str | None = None, exit_code: int = 0) -> Any:
-        return json.loads(self.mesh(*arguments, "--json", text=text, exit_code=exit_code).stdout)
+        """Run `mesh NOUN VERB --json ...` and read what it prints."""
+        noun, verb, *rest = arguments
+        return json.loads(self.mesh(noun, verb, "--json", *rest, text=text, exit_code=exit_code).stdout)
 
-    def start(self, *arguments: str, **options: Any) -> subprocess.Popen[Any]:
-        process = subprocess.Popen(list(arguments), start_new_session=True, **options)
+    def start(self, *arguments: str, log: Path | None = None, **options: Any) -> subprocess.Popen[Any]:
+        """Start a process that `stop` will end; `log` takes what it says on stderr (and stdout, if not taken)."""
+        with open(log or os.devnull, "ab") as sink:
+            process = subprocess.Popen(
+                list(arguments), start_new_session=True, **{"stdout": sink, "stderr": sink, **options}
+            )
         self.processes.append(process)
         return process
 
@@ -99,8 +108,8 @@ class Installation:
             *(sys.executable, "-m", "meshcentral_cli", "--data", str(self.data)),
             *("serve", "--bind", "127.0.0.1", "--port", str(port)),
             *("--redirect-port", str(redirect), "--mps-port", str(mps), "--json"),
+            log=self.data / "server.stderr",
             stdout=subprocess.PIPE,
-            stderr=(self.data / "server.stderr").open("ab"),
         )
         assert self.server.stdout is not None
         line = self.server.stdout.readline()
@@ -108,7 +117,10 @@ class Installation:
         assert json.loads(line)["port"] == port
 
     def kill_server(self) -> None:
+        """End the server without a word, as a power cut would."""
         assert self.server is not None
+        assert self.server.stdout is not None
+        self.server.stdout.close()
         self.server.kill()
         self.server.wait(10)
 
@@ -117,11 +129,12 @@ class Installation:
             self.start(
                 *(sys.executable, "-m", "meshcentral_cli", "--data", str(self.data), "event", "tail", "--json"),
                 stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
                 text=True,
             )
         )
-        threading.Thread(target=tail.collect, daemon=True).start()
+        reader = threading.Thread(target=tail.collect)
+        reader.start()
+        self.readers[tail.process.pid] = reader
         return tail
 
     def devices(self) -> list[dict[str, Any]]:
@@ -142,5 +155,7 @@ class Installation:
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait(5)
-            if process.stdout is not None:
+            if process.stdout is not None and self.readers.get(process.pid) is None:
                 process.stdout.close()
+        for reader in self.readers.values():
+            reader.join(10)

@@ -15,8 +15,7 @@ pytestmark = [pytest.mark.peer, pytest.mark.slow, pytest.mark.timeout(240)]
 def start_agent(installation: Installation, program: Path, group: str) -> subprocess.Popen[bytes]:
     """Write the group's settings beside the program and run it in the foreground."""
     program.with_name("meshagent.msh").write_text(installation.mesh("group", "msh", group).stdout)
-    log = program.with_name("agent.log").open("wb")
-    return installation.start(str(program), "run", cwd=program.parent, stdout=log, stderr=log)
+    return installation.start(str(program), "run", log=program.with_name("agent.log"), cwd=program.parent)
 
 
 def node_id(program: Path) -> str:
