@@ -1,5 +1,6 @@
 """The database file: owner-only, whatever it was before; clear errors for what is not one."""
 
+# ruff: noqa: ASYNC240 (nothing else runs on this loop)
 from __future__ import annotations
 
 import os
