@@ -11,8 +11,10 @@ import logging
 import random
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from meshcentral.core.tasks import Tasks
+from meshcentral.plugins.dispatch import HookFailure, Hooks
 from meshcentral.plugins.errors import NotReady
 from meshcentral.plugins.server import Clock
 from meshcentral.plugins.services import Health, Restart, Service
@@ -40,6 +42,22 @@ class _Supervised:
     problem: str = ""
     """Why it is not running just now; empty while it runs."""
     task: asyncio.Task[None] | None = field(default=None, repr=False)
+
+
+def once_ready(hooks: Hooks, failures: Iterable[HookFailure], **arguments: Any) -> list[Service]:
+    """Services that call an `on_` hook again for the plugins that were not ready, until each has done its work.
+
+    `failures` is what `Hooks.notify` returned; those that are not NotReady stay failed.
+    """
+
+    def service(failure: HookFailure) -> Service:
+        async def run() -> None:
+            for again in await hooks.notify(failure.hook, only={failure.plugin}, **arguments):
+                raise again.error
+
+        return Service(f"{failure.hook} of {failure.plugin}", run, Restart.NEVER)
+
+    return [service(failure) for failure in failures if isinstance(failure.error, NotReady)]
 
 
 class Supervisor:

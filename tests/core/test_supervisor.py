@@ -7,9 +7,12 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from meshcentral.core.supervisor import LONGEST_DELAY, RECOVERED_AFTER, Supervisor, backoff
+from meshcentral.core.supervisor import LONGEST_DELAY, RECOVERED_AFTER, Supervisor, backoff, once_ready
 from meshcentral.core.tasks import Tasks
 from meshcentral.plugins.errors import NotReady
+from meshcentral.plugins.hookspecs import hookimpl
+from meshcentral.plugins.manager import PluginManager
+from meshcentral.plugins.plugin import Plugin
 from meshcentral.plugins.services import Restart, Service
 from meshcentral.plugins.testing.clock import ManualClock
 
@@ -123,3 +126,34 @@ async def test_one_service_does_not_hold_up_another() -> None:
     await bench.done.wait()
     assert [health.ready for health in bench.supervisor.health()] == [False, True]
     await bench.supervisor.stop()
+
+
+async def test_a_plugin_that_was_not_ready_is_asked_until_it_is() -> None:
+    answers: list[Exception | None] = [NotReady("away"), NotReady("still away"), None]
+    bench = Bench(2)
+
+    async def on_startup(self: Plugin) -> None:
+        answer = answers.pop(0)
+        if answer is not None:
+            raise answer
+
+    async def broken(self: Plugin) -> None:
+        raise ValueError
+
+    manager = PluginManager()
+    manager.load(
+        classes=[
+            type("Late", (Plugin,), {"name": "late", "on_startup": hookimpl(on_startup)}),
+            type("Broken", (Plugin,), {"name": "broken", "on_startup": hookimpl(broken)}),
+        ]
+    )
+    failures = await manager.hooks.notify("on_startup", server=None)
+    assert len(failures) == 2
+    [again] = once_ready(manager.hooks, failures, server=None)
+    assert again.name == "on_startup of late"
+    bench.supervisor.start([again])
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert answers == []
+    assert bench.delays == [1]
+    assert [health.ready for health in bench.supervisor.health()] == [True]
