@@ -135,6 +135,8 @@ class _Adapter:
             return _failure(403, "forbidden_origin", "this origin may not use the page")
         try:
             connection = self._connection()
+            if connection.path != route.path:  # the router takes `//path` for `/path`
+                return _failure(404, "not_found", "Not Found")
             body = await _read_body(route.max_body)
             response = await route.handler(Request(connection, body))
             return await self._convert(response)

@@ -144,6 +144,10 @@ class HypercornHost:
         self._spawn = spawn
         self._connections: dict[asyncio.Task[None], _Connection] = {}
 
+    def __len__(self) -> int:
+        """Connections that are being served."""
+        return len(self._connections)
+
     def take(self, transport: asyncio.Transport, received: bytes, carrier: Carrier) -> None:
         """Own the transport from now on; `received` begins with a request head."""
         connection = _Connection(self, transport, received, carrier)

@@ -127,7 +127,12 @@ class Listeners:
                     self._http.drain(), reception.sockets.wait_empty(), *map(_outcome_ignored, handlers)
                 )
         except TimeoutError:
-            log.warning("dropped %d sockets that did not close in %g s", len(reception.sockets), grace)
+            log.warning(
+                "dropped what did not close in %g s: %d WebSockets, %d HTTP connections",
+                grace,
+                len(reception.sockets),
+                len(self._http),
+            )
             self._abort_all(handlers)
             await asyncio.gather(self._http.drain(), *map(_outcome_ignored, handlers))
 

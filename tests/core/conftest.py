@@ -28,7 +28,7 @@ from meshcentral.plugins.web import CertificateHashes, Route, SocketRoute
 SHOWN = (CertificateHashes(full=b"f" * 48, key=b"k" * 48),)
 
 
-def write_certificate(folder: Path, name: str, key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> CertificateFiles:
+def make_certificate(folder: Path, name: str, key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> CertificateFiles:
     """A self-signed certificate for localhost; returns its (chain, key) files."""
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
     now = datetime.datetime.now(datetime.UTC)
@@ -50,13 +50,19 @@ def write_certificate(folder: Path, name: str, key: rsa.RSAPrivateKey | ec.Ellip
     return chain_file, key_file
 
 
+@pytest.fixture
+def write_certificate() -> Callable[..., CertificateFiles]:
+    """`write_certificate(folder, name, key)`: one more self-signed certificate."""
+    return make_certificate
+
+
 @pytest.fixture(scope="session")
 def tls_files(tmp_path_factory: pytest.TempPathFactory) -> tuple[CertificateFiles, CertificateFiles]:
     """An RSA and an ECDSA certificate, in that order."""
     folder = tmp_path_factory.mktemp("tls")
     return (
-        write_certificate(folder, "rsa", rsa.generate_private_key(65537, 2048)),
-        write_certificate(folder, "ecdsa", ec.generate_private_key(ec.SECP256R1())),
+        make_certificate(folder, "rsa", rsa.generate_private_key(65537, 2048)),
+        make_certificate(folder, "ecdsa", ec.generate_private_key(ec.SECP256R1())),
     )
 
 
