@@ -100,7 +100,11 @@ class Output:
             table.add_column(heading, overflow="fold")
         for row in rows:
             table.add_row(*(Text(cell(row.get(field))) for field in columns))
-        _console(sys.stdout.isatty()).print(table)
+        console = _console(sys.stdout.isatty())
+        with console.capture() as captured:
+            console.print(table)
+        # Rich fills every line up to the width of the table.
+        sys.stdout.write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
 
     def fields(self, value: Mapping[str, Any]) -> None:
         """One object: JSON, or a `name: value` line for each member."""

@@ -34,11 +34,6 @@ async def add(
     if_missing: Annotated[bool, typer.Option("--if-missing", help="Do nothing when the account exists.")] = False,
 ) -> None:
     """Add an account. JSON: id, name, site_admin, ..., created_now; password with --random-password."""
-    if if_missing:
-        async with mesh.client() as client:
-            if (existing := await _existing(client, name)) is not None:
-                _show(mesh, existing, created_now=False)
-                return
     password = read_password(mesh.terminal, from_stdin=password_stdin, file=password_file, random=random_password)
     members: dict[str, Any] = {"username": name, **_password_members(password)}
     if site_admin:
@@ -48,6 +43,9 @@ async def add(
     if real_name is not None:
         members["realname"] = real_name
     async with mesh.client() as client:
+        if if_missing and (existing := await _existing(client, name)) is not None:
+            _show(mesh, existing, created_now=False)
+            return
         reply = await client.request("adduser", members)
         added = await _existing(client, name)
     if added is None:
