@@ -23,7 +23,7 @@ export UV_NO_PROGRESS := 1
 SOURCES  := meshcentral protocol cli plugins tests bench
 PROJECTS := pyproject.toml $(wildcard protocol/pyproject.toml cli/pyproject.toml plugins/*/pyproject.toml)
 
-.PHONY: help setup run test check lint types unit bench peer lock clean
+.PHONY: help setup run test check lint types unit bench docs peer lock clean
 help:           ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
@@ -64,6 +64,9 @@ peer:           ## fetch the npm package with the real agents and MeshCtrl into 
 	  rm -rf $(PEER) && mkdir -p $(PEER) && cp tests/peer/package.json tests/peer/package-lock.json $(PEER)/ && \
 	  cd $(PEER) && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >&2; }
 	@echo "make peer: $(MESH_PEER_DIR)"
+
+docs: setup     ## write the reference pages anew from the code
+	$(BIN)/python docs/generate.py
 
 bench: setup    ## storm, memory, start, micro beside the peer in one alternating run
 	$(BIN)/python -m bench $(ARGS)
