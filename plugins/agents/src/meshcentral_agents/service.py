@@ -97,9 +97,12 @@ class AgentService:
         """Every few seconds: end pushes that nobody answers, and name the cores that keep silent."""
         while True:
             await asyncio.sleep(WATCH_SECONDS)
-            now = self._server.clock.monotonic()
-            for channel in list(self._channels.values()):
-                self._check(channel, now)
+            self._check_all()
+
+    def _check_all(self) -> None:
+        now = self._server.clock.monotonic()
+        for channel in list(self._channels.values()):
+            self._check(channel, now)
 
     def _check(self, channel: AgentChannel, now: float) -> None:
         if channel.push_started_at is not None and now - channel.push_started_at > PUSH_SECONDS:
