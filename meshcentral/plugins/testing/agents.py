@@ -144,12 +144,13 @@ class FakeAgent:
             await self.connect(target, fast=fast)
         else:
             await self.attach(target, web_hash, fast=fast)
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self.serve())
-            try:
-                yield self
-            finally:
-                await self.close()
+        # Not a task group: a failed assertion in the block must arrive as itself.
+        serving = asyncio.get_running_loop().create_task(self.serve(), name="simulated agent")
+        try:
+            yield self
+        finally:
+            await self.close()
+            await serving
 
     async def _authenticate(self, carrier: Carrier, web_hash: bytes, fast: bool | None) -> None:
         handshake = AgentHandshake(
@@ -189,8 +190,8 @@ class FakeAgent:
 
     async def serve(self) -> None:
         """Answer what the server sends until the socket is closed."""
-        carrier = self._open()
         with contextlib.suppress(SocketClosed):
+            carrier = self._open()
             while True:
                 frame = await self._receive(carrier)
                 if frame[:1] == b"{":
