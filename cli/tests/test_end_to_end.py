@@ -57,11 +57,11 @@ class Mesh:
         return stdout, stderr.decode()
 
     async def json(self, *arguments: str, stdin: str = "", code: int = 0) -> Any:
-        stdout, _ = await self.run(*arguments, "--json", stdin=stdin, code=code)
+        stdout, _ = await self.run("--json", *arguments, stdin=stdin, code=code)
         return json.loads(stdout)
 
     async def error(self, *arguments: str, stdin: str = "", code: int) -> dict[str, Any]:
-        stdout, stderr = await self.run(*arguments, "--json", stdin=stdin, code=code)
+        stdout, stderr = await self.run("--json", *arguments, stdin=stdin, code=code)
         assert stdout == b""
         error: dict[str, Any] = json.loads(stderr)["error"]
         return error
@@ -214,7 +214,7 @@ async def test_commands_run_on_devices(mesh: Mesh) -> None:
             assert rows[1]["id"] == good.node_id()
             assert rows[1]["agent"]["type_id"] == 6
 
-            assert await mesh.json("device", "run", good.node_id(), "--json", "--", "echo", "it's", "--json") == [
+            assert await mesh.json("device", "run", good.node_id(), "--", "echo", "it's", "--json") == [
                 {"id": good.node_id(), "output": "echo 'it'\"'\"'s' --json", "exit_code": 3, "error": None}
             ]
             stdout, _ = await mesh.run("device", "run", "good", "--shell", "a | b")
