@@ -22,6 +22,8 @@ from meshcentral.plugins.errors import ConfigurationError
 log = logging.getLogger("meshcentral.paths")
 
 PEER_FOLDER = "meshcentral-data"
+_PRIVATE_FILES = ("*.key", "*.toml", "*.json", "*.sqlite3*", "*.db", "*.lock")
+"""In the data folder itself: keys, configuration and databases, ours and the peer's."""
 LONGEST_SOCKET_PATH = 100
 """Bytes; `sun_path` has 104 on the BSDs and macOS, 108 on Linux, with the final NUL."""
 
@@ -112,8 +114,9 @@ class DataPaths:
             private_folder(folder)
         for folder in (self.files, self.recordings, self.backups, self.web):
             private_folder(folder)
-        for file in (self.config_file, self.database, self.lock_file):
-            private_file(file)
+        for pattern in _PRIVATE_FILES:
+            for file in self.data.glob(pattern):
+                private_file(file)
 
     def clear_temporary(self) -> None:
         """Remove what an earlier run left unfinished. Only for the holder of the data-folder lock."""

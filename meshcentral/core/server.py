@@ -8,8 +8,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
-import ssl
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, TypeVar
 
 from meshcentral.core import systemd
@@ -17,19 +16,19 @@ from meshcentral.core.agents import Agents
 from meshcentral.core.app import create_application
 from meshcentral.core.builtin import CorePlugin
 from meshcentral.core.bus import EventBus
-from meshcentral.core.certificates import CertificateSettings, CertificateStore
+from meshcentral.core.certificates import CertificateSettings, CertificateStore, Purpose
 from meshcentral.core.clock import SystemClock
 from meshcentral.core.config import Configuration
 from meshcentral.core.listeners import Listeners
 from meshcentral.core.lock import DataFolderLock
 from meshcentral.core.paths import DataPaths
 from meshcentral.core.store import DocumentStore
-from meshcentral.core.supervisor import Supervisor
+from meshcentral.core.supervisor import Supervisor, once_ready
 from meshcentral.core.tasks import BlockingPools, Tasks
-from meshcentral.core.tls import make_context, reload
+from meshcentral.core.tls import LiveContext
 from meshcentral.core.websocket.memory import memory_pair
-from meshcentral.plugins.dispatch import Hooks
-from meshcentral.plugins.errors import NotFound, SocketClosed
+from meshcentral.plugins.dispatch import HookFailure, Hooks
+from meshcentral.plugins.errors import Conflict, NotFound, SocketClosed
 from meshcentral.plugins.events import EVERYTHING, CertificateChanged
 from meshcentral.plugins.manager import PluginManager, PluginRecord
 from meshcentral.plugins.plugin import Plugin
@@ -43,6 +42,8 @@ T = TypeVar("T")
 
 DRAIN_SECONDS = 5.0
 SHUTDOWN_HOOK_SECONDS = 20.0
+WEB_PURPOSES = frozenset({Purpose.WEB, Purpose.WEB_ECDSA})
+"""A change of either of the two concerns the TLS port."""
 
 
 class Server:
@@ -76,7 +77,8 @@ class Server:
         self._closers: list[Callable[[], Coroutine[Any, Any, None]]] = []
         self._sockets: dict[str, SocketRoute] = {}
         self._listeners: Listeners | None = None
-        self._context: ssl.SSLContext | None = None
+        self._tls: LiveContext | None = None
+        self._late_starts: list[HookFailure] = []
 
     # -- what plugins see (meshcentral.plugins.server.Server) ---------------------------------------------------
 
@@ -165,16 +167,19 @@ class Server:
         self.certificates = await certificates
         self.agents = Agents(self)
         self._closers.append(self._end_tasks)
-        self._sockets = {route.path: route for route in self.hooks.collect("register_sockets", server=self)}
-        await self.hooks.notify("on_startup", server=self)
+        sockets = self._claims("register_sockets", lambda route: [route.path])
+        self._sockets = {route.path: route for route in sockets}
+        self._late_starts = await self.hooks.notify("on_startup", server=self)
         self._closers.append(self._shut_down_plugins)
 
     async def _listen(self) -> None:
         settings = self.configuration.settings
         bind = [settings.bind] if settings.bind else []
+        routes = self._claims("register_routes", lambda route: [f"{method} {route.path}" for method in route.methods])
+        services = self.hooks.contributions("register_services", server=self)
         listeners = Listeners(
             app=create_application(
-                self.hooks.collect("register_routes", server=self),
+                routes,
                 self.domains,
                 health=self.health,
                 origins=self._origins,
@@ -189,19 +194,35 @@ class Server:
         )
         self._listeners = listeners
         self._closers.append(self._drain)
-        self._context = make_context(settings.tls_profile, self.certificates.web_files())
-        port = await listeners.open_tls(bind, settings.port, self._context)
+        self._tls = LiveContext(settings.tls_profile, self.certificates.web_files())
+        port = await listeners.open_tls(bind, settings.port, self._tls.listening)
         redirect_port = None
         if settings.redirect_port is not None:
             redirect_port = await listeners.open_redirect(bind, settings.redirect_port, self._redirect_target)
-        self.address = dataclasses.replace(self.address, port=port, redirect_port=redirect_port)
+        public_port = port if settings.alias_port is None else settings.alias_port
+        self.address = dataclasses.replace(self.address, port=public_port, redirect_port=redirect_port)
         await listeners.open_local(self.paths.control_socket)
-        self._supervisor.start(self.hooks.collect("register_services", server=self))
         self._closers.append(self._supervisor.stop)
+        self._supervisor.start(once_ready(self.hooks, self._late_starts, server=self))
+        for service in services:
+            self._supervisor.start([service.value], owner=service.plugin)
         self.serving = True
-        await self.hooks.notify("on_started", server=self)
         systemd.ready(f"listening on port {port}")
         log.info("listening", extra={"port": port, "url": self.address.https()})
+
+    def _claims(self, hook: str, names: Callable[[Any], Iterable[str]]) -> list[Any]:
+        """What plugins declare, each name by one plugin only. Raises Conflict that names both sides."""
+        owners: dict[str, str] = {}
+        declared = self.hooks.contributions(hook, server=self)
+        for contribution in declared:
+            for name in names(contribution.value):
+                owner = owners.setdefault(name, contribution.plugin)
+                if owner != contribution.plugin:
+                    raise Conflict(
+                        f"{name} is claimed by the plugins {owner} and {contribution.plugin}",
+                        hint="Put one of them into plugins.disabled.",
+                    )
+        return [contribution.value for contribution in declared]
 
     # -- stop -----------------------------------------------------------------------------------------------------
 
@@ -244,8 +265,8 @@ class Server:
         await self._certificates_changed([purpose])
 
     async def _certificates_changed(self, purposes: Sequence[str]) -> None:
-        if "web" in purposes and self._context is not None:
-            reload(self._context, self.certificates.web_files())
+        if self._tls is not None and WEB_PURPOSES.intersection(purposes):
+            self._tls.replace(self.certificates.web_files())
         for purpose in purposes:
             certificate = self.certificates.of(purpose)
             fingerprint = certificate.hashes.full.hex()
@@ -256,7 +277,6 @@ class Server:
                 ),
                 [EVERYTHING],
             )
-            await self.hooks.notify("on_certificate_changed", server=self, purpose=purpose, hashes=certificate.hashes)
 
     # -- hosting --------------------------------------------------------------------------------------------------
 

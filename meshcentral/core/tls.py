@@ -64,28 +64,44 @@ def make_context(profile: Profile, certificates: Sequence[CertificateFiles]) -> 
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
     context.set_ciphers(":".join(_TLS12_SUITES[profile]))
     context.set_alpn_protocols(["http/1.1"])
-    reload(context, certificates)
+    if not certificates:
+        raise ConfigurationError("there is no web certificate", hint="Run `mesh cert rotate web`.")
+    for chain_file, key_file in certificates:
+        try:
+            context.load_cert_chain(chain_file, key_file)
+        except (OSError, ssl.SSLError) as error:
+            raise ConfigurationError(
+                f"the certificate {chain_file} with the key {key_file} cannot be used: {error}",
+                hint="Both must be PEM files that belong together; `mesh cert list` shows which are in use.",
+            ) from error
     return context
 
 
-def reload(context: ssl.SSLContext, certificates: Sequence[CertificateFiles]) -> None:
-    """Load certificates into a live context: the next handshake shows them, open connections are not touched.
+class LiveContext:
+    """The TLS side of a listener whose certificates can be replaced while it listens.
 
-    A context holds one certificate per key type, so the new RSA chain replaces the old RSA chain, and so on. All files
-    are tried on a scratch context first: the live one is changed completely or not at all. Raises ConfigurationError.
+    `listening` is given to the listener once; every handshake then moves to the newest context. Loading new files into
+    the listening context would not do: it holds one certificate per key type and cannot forget one, so a client that
+    prefers ECDSA would go on seeing a twin that is no longer ours.
     """
-    if not certificates:
-        raise ConfigurationError("there is no web certificate", hint="Run `mesh cert rotate web`.")
-    scratch = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    for target in (scratch, context):
-        for chain_file, key_file in certificates:
-            try:
-                target.load_cert_chain(chain_file, key_file)
-            except (OSError, ssl.SSLError) as error:
-                raise ConfigurationError(
-                    f"the certificate {chain_file} with the key {key_file} cannot be used: {error}",
-                    hint="Both must be PEM files that belong together; `mesh cert list` shows which are in use.",
-                ) from error
+
+    def __init__(self, profile: Profile, certificates: Sequence[CertificateFiles]) -> None:
+        self._profile = profile
+        self.listening = make_context(profile, certificates)
+        self._current = self.listening
+        # Called for every handshake, also when the client names no server.
+        self.listening.sni_callback = self._move
+
+    def replace(self, certificates: Sequence[CertificateFiles]) -> None:
+        """Show these certificates from the next handshake on; open connections are not touched.
+
+        Raises ConfigurationError for files that cannot be used; the ones in use stay.
+        """
+        self._current = make_context(self._profile, certificates)
+
+    def _move(self, connection: ssl.SSLObject | ssl.SSLSocket, name: str | None, context: ssl.SSLContext) -> None:
+        if self._current is not context:
+            connection.context = self._current
 
 
 def shrink_tls_buffers() -> None:

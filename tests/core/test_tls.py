@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from meshcentral.core import tls
-from meshcentral.core.tls import make_context
+from meshcentral.core.tls import LiveContext, make_context
 from meshcentral.plugins.errors import ConfigurationError
 
 SEED_SUITES = {
@@ -106,24 +107,38 @@ def test_one_context_has_a_certificate_for_each_kind_of_client(tls_files) -> Non
     assert isinstance(ecdsa_certificate.public_key(), ec.EllipticCurvePublicKey)
 
 
-def test_a_reload_takes_effect_for_the_next_handshake(tls_files, write_certificate, tmp_path: Path) -> None:
-    context = make_context("intermediate", tls_files[1:])
-    before = handshake(context, client())[2]
-    tls.reload(context, [write_certificate(tmp_path, "renewed", ec.generate_private_key(ec.SECP256R1()))])
-    after = handshake(context, client())[2]
-    assert after.fingerprint(after.signature_hash_algorithm) != before.fingerprint(before.signature_hash_algorithm)
+def fingerprint(certificate: x509.Certificate) -> bytes:
+    return certificate.fingerprint(hashes.SHA256())
 
 
-def test_a_reload_that_fails_changes_nothing(tls_files, tmp_path: Path) -> None:
+def test_a_replacement_takes_effect_for_the_next_handshake(tls_files, write_certificate, tmp_path: Path) -> None:
+    live = LiveContext("intermediate", tls_files[1:])
+    before = handshake(live.listening, client())[2]
+    live.replace([write_certificate(tmp_path, "renewed", ec.generate_private_key(ec.SECP256R1()))])
+    after = handshake(live.listening, client())[2]
+    assert fingerprint(after) != fingerprint(before)
+
+
+def test_a_certificate_that_is_no_longer_served_is_shown_to_nobody(tls_files) -> None:
+    live = LiveContext("intermediate", tls_files)
+    assert isinstance(handshake(live.listening, client())[2].public_key(), ec.EllipticCurvePublicKey)
+    live.replace(tls_files[:1])
+    assert isinstance(handshake(live.listening, client())[2].public_key(), rsa.RSAPublicKey)
+    with pytest.raises((ssl.SSLError, ConnectionError)):
+        handshake(live.listening, client("ECDHE-ECDSA-AES256-GCM-SHA384"))
+
+
+def test_a_replacement_that_fails_changes_nothing(tls_files, tmp_path: Path) -> None:
     (rsa_chain, _), (_, ecdsa_key) = tls_files
-    context = make_context("intermediate", tls_files)
+    live = LiveContext("intermediate", tls_files)
+    before = handshake(live.listening, client())[2]
     broken = tmp_path / "broken.crt"
     broken.write_text("not PEM")
     for files in ([(rsa_chain, ecdsa_key)], [(broken, ecdsa_key)], [(tmp_path / "absent", ecdsa_key)], []):
         with pytest.raises(ConfigurationError) as error:
-            tls.reload(context, files)
+            live.replace(files)
         assert error.value.hint
-    assert handshake(context, client())[0] == "TLSv1.3"
+    assert fingerprint(handshake(live.listening, client())[2]) == fingerprint(before)
 
 
 def test_an_unknown_profile(tls_files) -> None:
