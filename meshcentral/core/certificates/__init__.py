@@ -5,6 +5,8 @@ A data folder of the peer is taken over as it is (seed, "Server Certificates"; a
 
 from __future__ import annotations
 
+import warnings
+
 from meshcentral.core.certificates.identity import AgentServerIdentity
 from meshcentral.core.certificates.issue import CertificateSettings
 from meshcentral.core.certificates.model import CertificateDescription, Purpose, ServerCertificate
@@ -18,3 +20,7 @@ __all__ = [
     "Purpose",
     "ServerCertificate",
 ]
+
+# The peer's certificates say C=unknown. The rule that a country has two letters is right, but they are used as found,
+# and the operator could do nothing about the warning.
+warnings.filterwarnings("ignore", message="Attribute's length must be", category=UserWarning)
