@@ -18,7 +18,7 @@ from typing import Any
 from sqlalchemy import Connection, delete
 
 from meshcentral.core.store import records
-from meshcentral.core.store.documents import DocumentCollection, encode
+from meshcentral.core.store.documents import DocumentCollection
 from meshcentral.core.store.engine import Database, DatabaseError, Transaction
 from meshcentral.core.store.records import Record
 from meshcentral.core.store.tables import DOCUMENTS, upsert
@@ -31,7 +31,7 @@ INTERVAL = 0.1
 RETRY_INTERVAL = 1.0
 """Seconds to the next try after a write failed."""
 BATCH = 500
-"""Rows that start a write at once, and the most that one write holds."""
+"""Rows that start a write at once; one write holds at most so many documents and so many records."""
 MAX_RECORDS = 20_000
 """Events and power states that may wait for a stuck disk."""
 
@@ -44,6 +44,14 @@ class DocumentWrite:
     kind: str
     domain: str
     body: str | None
+
+    @classmethod
+    def of(cls, document_id: str, collection: DocumentCollection[Any]) -> DocumentWrite:
+        """The document as it is in memory now."""
+        document: Document | None = collection.get(document_id)
+        if document is None:
+            return cls(document_id, collection.type.kind, "", None)
+        return cls(document_id, collection.type.kind, document.domain, collection.encoded(document_id).decode())
 
 
 def write_documents(connection: Connection, writes: Iterable[DocumentWrite]) -> None:
@@ -68,7 +76,6 @@ class _Mark:
     """A document whose row is older than memory."""
 
     number: int
-    kind: str
     collection: DocumentCollection[Any]
 
 
@@ -79,21 +86,12 @@ class _Batch:
     oldest: float
     """Number of the oldest thing in it."""
     marks: dict[str, _Mark]
-    documents: list[tuple[str, str, Document | None]]
-    """Id, kind, and the document as it was in memory; None when it was gone."""
+    documents: list[DocumentWrite]
     records: list[tuple[int, Record]]
 
     def write(self, connection: Connection) -> None:
-        """Runs in the writer thread. Documents are immutable, so encoding them here is safe."""
-        write_documents(
-            connection,
-            [
-                DocumentWrite(document_id, kind, document.domain, encode(document.to_stored()))
-                if document is not None
-                else DocumentWrite(document_id, kind, "", None)
-                for document_id, kind, document in self.documents
-            ],
-        )
+        """Runs in the writer thread."""
+        write_documents(connection, self.documents)
         records.append(connection, [record for _, record in self.records])
 
 
@@ -113,13 +111,14 @@ class WriteBehind:
         self._batch: _Batch | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._failing = False
+        self._closed = False
         self._progress: asyncio.Future[BaseException | None] | None = None
 
     def mark(self, document_id: str, collection: DocumentCollection[Any]) -> None:
         """The document changed in memory or was removed from it."""
         self._number += 1
         if document_id not in self._marks:
-            self._marks[document_id] = _Mark(self._number, collection.type.kind, collection)
+            self._marks[document_id] = _Mark(self._number, collection)
         self._schedule()
 
     def append(self, record: Record) -> None:
@@ -149,12 +148,13 @@ class WriteBehind:
                 raise error
 
     async def close(self) -> None:
-        """Write what is left and stop. A failure is logged: there is nobody left to tell."""
+        """Write what is left and stop; what comes later is not written. A failure is logged: nobody is left to tell."""
         try:
             await self.flush()
         except Exception:
             log.exception("the last telemetry could not be written")
         finally:
+            self._closed = True
             if self._timer is not None:
                 self._timer.cancel()
                 self._timer = None
@@ -165,7 +165,7 @@ class WriteBehind:
         return waiting if self._batch is None else min(waiting, self._batch.oldest)
 
     def _schedule(self) -> None:
-        if self._batch is not None or not (self._marks or self._records):
+        if self._closed or self._batch is not None or not (self._marks or self._records):
             return
         if self._failing:
             self._start_in(RETRY_INTERVAL)
@@ -191,10 +191,10 @@ class WriteBehind:
     def _take(self) -> _Batch | None:
         ready = list(islice((document_id for document_id in self._marks if document_id not in self._held), BATCH))
         marks = {document_id: self._marks.pop(document_id) for document_id in ready}
-        taken = [self._records.popleft() for _ in range(min(BATCH - len(ready), len(self._records)))]
+        taken = [self._records.popleft() for _ in range(min(BATCH, len(self._records)))]
         if not (marks or taken):
             return None
-        documents = [(document_id, mark.kind, mark.collection.get(document_id)) for document_id, mark in marks.items()]
+        documents = [DocumentWrite.of(document_id, mark.collection) for document_id, mark in marks.items()]
         return _Batch(_first_number(marks, taken), marks, documents, taken)
 
     def _written(self, future: asyncio.Future[None]) -> None:

@@ -70,23 +70,27 @@ class Resolved:
     collection: DocumentCollection[Any]
     edit: Edit
     before: Document | None
-    after: Document | None
+    after: tuple[Document, bytes] | None
+    """As `DocumentCollection.checked` returned it; None when the document goes."""
 
     def to_write(self) -> DocumentWrite:
         """The row to store."""
         kind = self.collection.type.kind
         if self.after is None:
             return DocumentWrite(self.id, kind, "", None)
-        return DocumentWrite(self.id, kind, self.after.domain, encode(self.after.to_stored()))
+        document, encoded = self.after
+        return DocumentWrite(self.id, kind, document.domain, encoded.decode())
 
     def show(self) -> None:
         """Make it visible, over whatever telemetry did since."""
-        current = self.collection.get(self.id)
-        after = self.after if current is self.before else self.edit.apply(current)
+        current, after = self.collection.get(self.id), self.after
+        if current is not self.before:
+            merged = self.edit.apply(current)
+            after = None if merged is None else self.collection.checked(merged)
         if after is None:
             self.collection.discard(self.id)
         else:
-            self.collection.replace(after)
+            self.collection.replace(*after)
 
 
 class PendingChange:
@@ -232,8 +236,8 @@ class Changes:
         detail, time = change.audit_detail(), self._clock.milliseconds()
         ids = [item.id for item in resolved]
         # No await between resolving and queueing: a telemetry batch queued before us is also written before us.
-        self._behind.hold(ids)
         future = self._database.write(lambda connection: change.write(connection, writes, detail, time))
+        self._behind.hold(ids)
         interruption = await settled(future)
         failure = future.exception()
         if failure is None:

@@ -60,29 +60,24 @@ class DocumentCollection(Generic[D]):
 
     def encoded(self, document_id: str) -> bytes:
         """The stored JSON of one document. KeyError if unknown."""
-        row = self._encoded.get(document_id)
-        if row is None:
-            row = encode(self._documents[document_id].to_stored()).encode()
-            self._encoded[document_id] = row
-        return row
+        return self._encoded[document_id]
 
-    def checked(self, document: Document) -> D:
-        """The document as a restart would read it. Raises UsageError when its stored form would not be valid.
+    def checked(self, document: Document) -> tuple[D, bytes]:
+        """The document as a restart would read it, and its stored form. Raises UsageError when that is not valid.
 
         `model_copy` validates nothing, and what is stored unreadable is lost at the next start.
         """
         try:
             body = document.to_stored()
-            encode(body)
-            return self.type.from_stored(body)
+            return self.type.from_stored(body), encode(body).encode()
         except (ValueError, TypeError) as error:
             reason = explain(error) if isinstance(error, ValidationError) else str(error)
             raise UsageError(f"{document.id} cannot be stored: {reason}") from error
 
-    def replace(self, document: D) -> None:
-        """Add or replace a document."""
+    def replace(self, document: D, encoded: bytes) -> None:
+        """Add or replace a document; both are what `checked` returned."""
         self._documents[document.id] = document
-        self._encoded.pop(document.id, None)
+        self._encoded[document.id] = encoded
 
     def discard(self, document_id: str) -> None:
         """Remove a document if it is there."""

@@ -60,6 +60,7 @@ class Database:
     def __init__(self, engine: Engine, *, readers: int) -> None:
         """`readers` is the number of reader threads; 0 makes the writer read too (a shared in-memory database)."""
         self.engine = engine
+        self._closed = False
         self._writer = ThreadPoolExecutor(1, "mesh-store-writer")
         self._reader = ThreadPoolExecutor(readers, "mesh-store-reader") if readers else self._writer
 
@@ -67,19 +68,25 @@ class Database:
         self, work: Callable[[Connection], T], transaction: Transaction = Transaction.ADMINISTRATIVE
     ) -> asyncio.Future[T]:
         """Queue work for the writer thread. It is in the queue when this returns, and cannot be cancelled there."""
-        return asyncio.get_running_loop().run_in_executor(self._writer, self._run, work, transaction)
+        return self._submit(self._writer, lambda: self._run(work, transaction))
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Run work in a reader thread, in one consistent view."""
-        return await asyncio.get_running_loop().run_in_executor(self._reader, self._run, work, Transaction.READ)
+        return await self._submit(self._reader, lambda: self._run(work, Transaction.READ))
 
     async def exclusively(self, work: Callable[[Engine], T]) -> T:
         """Run work that makes its own transactions, such as a migration, in the writer thread."""
-        return await finished(asyncio.get_running_loop().run_in_executor(self._writer, self._guarded, work))
+        return await finished(self._submit(self._writer, lambda: self._guarded(work)))
 
     async def close(self) -> None:
-        """Wait for what is queued, then close every connection."""
+        """Wait for what is queued, then close every connection. What is asked for later is refused."""
+        self._closed = True
         await asyncio.to_thread(self._close)
+
+    def _submit(self, pool: ThreadPoolExecutor, work: Callable[[], T]) -> asyncio.Future[T]:
+        if self._closed:
+            raise DatabaseError("the database is closed: the server is stopping")
+        return asyncio.get_running_loop().run_in_executor(pool, work)
 
     def _close(self) -> None:
         self._writer.shutdown()

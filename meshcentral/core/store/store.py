@@ -113,7 +113,7 @@ class DocumentStore:
     def note(self, document: Document) -> None:
         """Replace (or add) a document by telemetry. Raises UsageError for one that could not be read again."""
         collection = self._documents.of(document)
-        collection.replace(collection.checked(document))
+        collection.replace(*collection.checked(document))
         self._behind.mark(document.id, collection)
 
     def note_deleted(self, document: Document) -> None:

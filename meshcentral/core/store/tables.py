@@ -7,6 +7,7 @@ works on that name.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from sqlalchemy import BigInteger, Column, ColumnElement, ForeignKey, Index, Integer, String, Table, Text
@@ -116,6 +117,7 @@ SERVER_VALUES = _table(ServerValueRow)
 CORE_TABLES = (DOCUMENTS, EVENTS, EVENT_TARGETS, POWER, AUDIT, SERVER_VALUES)
 
 
+@cache
 def upsert(table: Table) -> Insert:
     """Insert, or replace all but the key: the one statement that databases spell differently.
 

@@ -20,7 +20,7 @@ from meshcentral.plugins.errors import Conflict
 from meshcentral.plugins.store import AuditEntry
 
 if TYPE_CHECKING:
-    from conftest import OpenStore
+    from conftest import FixedClock, OpenStore
 
 ENTRY = AuditEntry("local", "test")
 DEVICE = Device(id="node//1", group_id="mesh//sales", name="PC")
@@ -89,7 +89,7 @@ async def test_a_telemetry_batch_cannot_overtake_a_commit(open_store: OpenStore,
             store.note(DEVICE.with_(id="node//2"))
             flush = group.create_task(store.flush())
             await asyncio.sleep(0)
-            [written, *_] = [document_id for document_id, *_ in store._behind._batch.documents]  # type: ignore[union-attr]
+            [written, *_] = [write.id for write in store._behind._batch.documents]  # type: ignore[union-attr]
             assert written == "node//2"
         await flush
     with closing(sqlite3.connect(database)) as connection:
@@ -178,3 +178,29 @@ async def test_a_table_that_is_not_there(open_store: OpenStore, database: Path) 
             change.put(GROUP)
     assert caught.value.hint
     assert len(store.groups) == 0
+
+
+async def test_a_full_disk_fails_closed_and_recovers(clock: FixedClock) -> None:
+    store = await DocumentStore.open(None, clock=clock)
+
+    async def limit(pages: str) -> None:
+        await store._database.write(
+            lambda connection: connection.exec_driver_sql(f"PRAGMA max_page_count={pages}").all()
+        )
+
+    await limit("1")  # the size that it has
+    large = GROUP.with_(description="x" * 100_000)
+    with pytest.raises(DatabaseError, match="full") as caught:
+        async with store.change(ENTRY) as change:
+            change.put(large)
+    assert "free space" in str(caught.value.hint)
+    assert len(store.groups) == 0
+    store.note(DEVICE.with_(description="x" * 100_000))
+    with pytest.raises(DatabaseError, match="full"):
+        await store.flush()
+    await limit("1000000")
+    async with store.change(ENTRY) as change:
+        change.put(large)
+    await store.flush()
+    assert (await store.verify_audit()).rows == 1
+    await store.close()

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import select
 
-from meshcentral.core.store import DocumentStore
+from meshcentral.core.store import DatabaseError, DocumentStore
+from meshcentral.core.store.behind import INTERVAL
 from meshcentral.core.store.tables import AUDIT, POWER
 from meshcentral.plugins.documents import Device, DeviceAgent, DeviceGroup, Document, Link, User
 from meshcentral.plugins.errors import Busy, NotFound, UsageError
@@ -345,3 +346,16 @@ async def test_an_audit_row_alone(store: DocumentStore) -> None:
     async with store.change(AuditEntry("local", "runcommands", "node//1")):
         pass
     assert [row["action"] for row in await store.rows(select(AUDIT))] == ["runcommands"]
+
+
+async def test_a_closed_store_refuses_changes_and_forgets_telemetry(store: DocumentStore) -> None:
+    await store.close()
+    await store.close()
+    with pytest.raises(DatabaseError, match="closed"):
+        await put(store, GROUP)
+    with pytest.raises(DatabaseError, match="closed"):
+        await store.value("key")
+    store.note(DEVICE)
+    store.record_event({"action": "late"}, ["*"])
+    await asyncio.sleep(2 * INTERVAL)
+    assert store.groups.get("mesh//sales") is None
