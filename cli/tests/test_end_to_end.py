@@ -271,9 +271,10 @@ def _settings(msh: bytes) -> dict[str, str]:
 
 async def _first_event(mesh: Mesh, stream: asyncio.StreamReader) -> dict[str, Any]:
     """Make groups until the tail, which may still be connecting, shows one."""
-    line = asyncio.ensure_future(stream.readline())  # noqa: TID251 -- a test has no server to spawn it
-    while not line.done():
-        await mesh.run("group", "add", "probe")
-        await asyncio.wait([line], timeout=0.3)
+    async with asyncio.TaskGroup() as tasks:
+        line = tasks.create_task(stream.readline())
+        while not line.done():
+            await mesh.run("group", "add", "probe")
+            await asyncio.wait([line], timeout=0.3)
     event: dict[str, Any] = json.loads(line.result())
     return event

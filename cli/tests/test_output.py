@@ -89,10 +89,12 @@ def test_errors_for_people_and_programs(capsys: pytest.CaptureFixture[str]) -> N
 def test_progress_for_programs_is_json_lines_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     with Output(as_json=True).progress("importing") as progress:
         progress.update(1, 2, "meshagent_x86-64")
+        progress.update(2, 2, "meshagent_x86")
     captured = capsys.readouterr()
     assert captured.out == ""
     assert [json.loads(line) for line in captured.err.splitlines()] == [
-        {"progress": {"done": 1, "total": 2, "label": "meshagent_x86-64"}}
+        {"progress": {"done": 1, "total": 2, "label": "meshagent_x86-64"}},
+        {"progress": {"done": 2, "total": 2, "label": "meshagent_x86"}},
     ]
 
 

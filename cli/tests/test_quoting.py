@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meshcentral.plugins.errors import UsageError
-from meshcentral_cli.quoting import is_windows, quote
+from meshcentral_cli.quoting import WINDOWS_AGENTS, is_windows, quote
+from meshcentral_protocol.agent_types import AGENT_TYPES, Platform
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
 TRICKY = ["", " ", "a b", "it's", '"', "\\", 'a\\"b', "\\\\", "$HOME", "`id`", "*", "%PATH%", "a&b|c<d>e^f!g(h)", "ü"]
@@ -40,6 +41,11 @@ def test_cmd_and_the_usual_traps() -> None:
 def test_what_cannot_be_quoted_is_refused(arguments: list[str], windows: bool) -> None:
     with pytest.raises(UsageError):
         quote(arguments, windows=windows)
+
+
+def test_the_windows_agents_are_those_of_the_protocol() -> None:
+    windows = {number for number, row in AGENT_TYPES.items() if row.platform is Platform.WINDOWS}
+    assert windows == WINDOWS_AGENTS & AGENT_TYPES.keys()
 
 
 def test_the_shell_follows_the_agent_type_then_the_operating_system() -> None:

@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -37,6 +38,9 @@ def many_lines(text: str) -> str:
     return text.translate(_MANY_LINES)
 
 
+_PROGRESS_SECONDS = 0.25
+
+
 class Progress(Protocol):
     """Takes the steps of a long job."""
 
@@ -50,8 +54,17 @@ class _NoProgress:
         pass
 
 
+@dataclass(slots=True)
 class _JsonProgress:
+    """A line for the first step, for the last one, and for some in between."""
+
+    _next: float = 0.0
+
     def update(self, done: int, total: int, label: str = "") -> None:
+        now = time.monotonic()
+        if now < self._next and done != total:
+            return
+        self._next = now + _PROGRESS_SECONDS
         step = {"progress": {"done": done, "total": total, "label": label}}
         print(json.dumps(step), file=sys.stderr, flush=True)
 

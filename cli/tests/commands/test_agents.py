@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 
 from meshcentral.plugins.errors import MeshError, UsageError
-from meshcentral_cli.commands.agents import npm_pack
+from meshcentral_cli.commands.agents import describe, npm_pack
+
+
+def test_the_outcome_for_people() -> None:
+    report = {"version": "1.2.3", "imported": ["a", "b"], "unchanged": [], "refused": {"c": "its hash is wrong"}}
+    assert describe(report) == (
+        "agents of version 1.2.3: 2 imported, 0 unchanged, 1 refused\nrefused c: its hash is wrong"
+    )
 
 
 def install_npm(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:

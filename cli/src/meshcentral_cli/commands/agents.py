@@ -7,8 +7,9 @@ import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -38,7 +39,10 @@ async def import_(
         bool, typer.Option("--allow-unrecorded", help="Also take programs whose hash is not recorded.")
     ] = False,
 ) -> None:
-    """Import agent programs from a MeshCentral folder or package; each is checked against its recorded hash."""
+    """Import agent programs from a MeshCentral folder or package; each is checked against its recorded hash.
+
+    JSON: version, imported, unchanged, refused (file name -> why).
+    """
     if source is None and not npm:
         raise UsageError("no source given", hint="mesh agents import FOLDER, or mesh agents import --npm")
     with tempfile.TemporaryDirectory(prefix="mesh-agents-") as temporary, mesh.output.progress("importing") as progress:
@@ -51,7 +55,15 @@ async def import_(
             reply = await client.request(
                 "agentsimport", {"path": str(path), "allow_unrecorded": allow_unrecorded}, progress=progress
             )
-    mesh.output.fields(members_of(reply))
+    report = members_of(reply)
+    mesh.output.document(report, describe(report))
+
+
+def describe(report: Mapping[str, Any]) -> str:
+    """The outcome of an import in a few lines."""
+    counts = ", ".join(f"{len(report.get(name) or ())} {name}" for name in ("imported", "unchanged", "refused"))
+    refused = [f"refused {name}: {why}" for name, why in (report.get("refused") or {}).items()]
+    return "\n".join([f"agents of version {report.get('version') or 'unknown'}: {counts}", *refused])
 
 
 def _existing(source: str) -> Path:

@@ -109,10 +109,10 @@ async def _run_all(
     silent = MeshError("no answer")
     found: dict[int, Record | MeshError] = {}
     with mesh.output.progress("running") as progress:
-        progress.update(0, len(requests), "running")
         async for index, reply in client.request_all("runcommands", requests, seconds=timeout + _GRACE_SECONDS):
             found[index] = failure_of(reply) or _outcome(targets[index]["id"], reply)
-            progress.update(len(found), len(requests), "running")
+            if len(requests) > 1:
+                progress.update(len(found), len(requests), "running")
     outcomes, failures = [], []
     for index, target in enumerate(targets):
         answer = found.get(index, silent)
