@@ -156,6 +156,11 @@ class House:
         assert session is not None
         return session
 
+    async def see_off(self, session: ConnectedAgent, reason: str = "left") -> None:
+        """What a handler does when its socket ends."""
+        session.socket.close()
+        await self.agents.release(session, reason)
+
     @contextlib.asynccontextmanager
     async def held(
         self, agent: FakeAgent, web_hash: bytes | None = None, **connection: Any
