@@ -33,6 +33,9 @@ from meshcentral.core.websocket.queued import Spawn
 KEEP_ALIVE = 75.0
 """Seconds between two requests, which also bounds a slow second head."""
 
+ABORT_TIMEOUT = 5.0
+"""Seconds that a handler has to clean up after its connection was dropped."""
+
 CARRIER = "meshcentral.carrier"
 PEER = "meshcentral.peer"
 """Names in the ASGI scope's `state`: the Carrier of the connection, and its (address, port)."""
@@ -161,11 +164,15 @@ class HypercornHost:
         if self._connections:
             await asyncio.wait(list(self._connections))
 
-    def abort(self) -> None:
-        """Drop what is left."""
-        for task, connection in list(self._connections.items()):
+    async def abort(self) -> None:
+        """Drop what is left; return when the handlers have ended. The end of the transport is what makes Quart cancel
+        a handler: a cancelled connection would leave it behind."""
+        for connection in self._connections.values():
             connection.abort()
-            task.cancel()
+        if self._connections:
+            _, stuck = await asyncio.wait(list(self._connections), timeout=ABORT_TIMEOUT)
+            for task in stuck:
+                task.cancel()
 
     async def _serve(self, connection: _Connection) -> None:
         try:

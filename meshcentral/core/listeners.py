@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import logging
 import os
@@ -123,9 +122,7 @@ class Listeners:
             websocket.close(GOING_AWAY, "the server is stopping")
         try:
             async with asyncio.timeout(grace):
-                await asyncio.gather(
-                    self._http.drain(), reception.sockets.wait_empty(), *map(_outcome_ignored, handlers)
-                )
+                await asyncio.gather(self._http.drain(), reception.sockets.wait_empty(), _ended(handlers))
         except TimeoutError:
             log.warning(
                 "dropped what did not close in %g s: %d WebSockets, %d HTTP connections",
@@ -133,15 +130,11 @@ class Listeners:
                 len(reception.sockets),
                 len(self._http),
             )
-            self._abort_all(handlers)
-            await asyncio.gather(self._http.drain(), *map(_outcome_ignored, handlers))
-
-    def _abort_all(self, handlers: Sequence[asyncio.Task[None]]) -> None:
-        self._http.abort()
-        for websocket in self._reception.sockets:
-            websocket.abort()
-        for handler in handlers:
-            handler.cancel()
+            for websocket in reception.sockets:
+                websocket.abort()
+            for handler in handlers:
+                handler.cancel()
+            await asyncio.gather(self._http.abort(), _ended(handlers))
 
     def _stop_listening(self) -> None:
         for server in self._servers:
@@ -167,10 +160,10 @@ def _by_path(sockets: Sequence[SocketRoute]) -> dict[str, SocketRoute]:
     return routes
 
 
-async def _outcome_ignored(task: asyncio.Task[None]) -> None:
-    """Wait for the end of a task without taking over its failure or our own cancellation."""
-    with contextlib.suppress(asyncio.CancelledError):
-        await asyncio.wait([task])
+async def _ended(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Wait for the end of tasks; their outcome is no concern of ours."""
+    if tasks:
+        await asyncio.wait(tasks)
 
 
 def _bind_all(bind: Sequence[str], port: int, setting: str) -> list[socket.socket]:
