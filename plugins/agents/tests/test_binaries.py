@@ -57,6 +57,13 @@ def take(store: AgentBinaries, path: Path, *, unrecorded: bool = False, progress
     return store.import_from(path, allow_unrecorded=unrecorded, progress=progress)
 
 
+def test_an_import_that_was_killed_leaves_nothing(store: AgentBinaries, package: Path, tmp_path: Path) -> None:
+    (tmp_path / "data" / "agents").mkdir(parents=True)
+    (tmp_path / "data" / "agents" / ".import-abc").write_bytes(b"half")
+    take(store, package)
+    assert not (tmp_path / "data" / "agents" / ".import-abc").exists()
+
+
 def test_a_package_is_imported_and_found_by_type(store: AgentBinaries, package: Path, tmp_path: Path) -> None:
     steps: list[tuple[int, int, str]] = []
     report = take(store, package, progress=lambda *step: steps.append(step))

@@ -18,6 +18,8 @@ from meshcentral_agents import api, channel, service
 from meshcentral_agents.core_builder import build_core, own_modules
 from meshcentral_agents.plugin import AgentsPlugin
 from meshcentral_protocol.agent_commands import NO_HASH, CoreHash
+from meshcentral_protocol.identifiers import new_group_id
+from meshcentral_protocol.keys import AgentKey
 
 MakeAgent = Callable[..., FakeAgent]
 Listen = Callable[[Server], BusLog]
@@ -111,7 +113,6 @@ class Stubborn(FakeAgent):
 
 
 async def stubborn(server: Server, group: DeviceGroup, answer: bytes | None) -> FakeAgent:
-    from meshcentral_protocol.keys import AgentKey
 
     agent = Stubborn(
         AgentKey.generate(2048), server_id=server.certificates.agent_server_hash, group_id=group.id, core=b"\0\0\0\0x"
@@ -240,7 +241,6 @@ class Silent(FakeAgent):
 async def test_a_core_that_keeps_silent_is_named(
     server: Server, group: DeviceGroup, url: str, bus_log: Listen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from meshcentral_protocol.keys import AgentKey
 
     monkeypatch.setattr(service, "CORE_INFO_SECONDS", -1.0)
     log = bus_log(server)
@@ -287,9 +287,6 @@ class Recorder(Plugin):
 async def test_other_plugins_extend_the_core_and_get_messages_in_order(
     mesh_server: MeshServers, bus_log: Listen
 ) -> None:
-    from meshcentral.plugins import DeviceGroup
-    from meshcentral_protocol.identifiers import new_group_id
-    from meshcentral_protocol.keys import AgentKey
 
     server = await mesh_server([AgentsPlugin, Recorder])
     log = bus_log(server)
@@ -308,3 +305,33 @@ async def test_other_plugins_extend_the_core_and_get_messages_in_order(
         await agent.until(lambda agent: {"action": "pong"} in agent.messages)
         assert recorder.seen == list(range(20))
         assert recorder.ready == [agent.node_id()]
+
+
+class Stuck(FakeAgent):
+    """Never answers a push."""
+
+    async def _install(self, core: bytes | None, request: int) -> None:
+        self.core = core
+
+
+async def test_an_unanswered_push_does_not_keep_others_waiting_for_ever(
+    mesh_server: MeshServers, bus_log: Listen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "PARALLEL_PUSHES", 1)
+    monkeypatch.setattr(service, "PUSH_SECONDS", -1.0)
+    server = await mesh_server([AgentsPlugin])
+    server.store.note(group := DeviceGroup(id=new_group_id(), name="g"))
+    server_id, url = server.certificates.agent_server_hash, f"wss://localhost:{server.port}/agent.ashx"
+    log = bus_log(server)
+    stuck = Stuck(AgentKey.generate(2048), server_id=server_id, group_id=group.id)
+    waiting = FakeAgent(AgentKey.generate(2048), server_id=server_id, group_id=group.id)
+    async with stuck.connected(url):
+        await eventually(lambda: steps(log) == ["pushed"])
+        async with waiting.connected(url):
+            await eventually(lambda: len(server.agents) == 2)
+            assert waiting.core is None
+            plugin = next(record.plugin for record in server.plugins if record.name == "agents")
+            assert isinstance(plugin, AgentsPlugin)
+            plugin._of(server)._check_all()
+            await ready(log)
+            assert waiting.core == LINUX_CORE.data

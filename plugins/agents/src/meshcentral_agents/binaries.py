@@ -28,9 +28,10 @@ from meshcentral_protocol.agent_types import AGENT_TYPES
 MANIFEST = "manifest.json"
 UNRECORDED = "unrecorded"
 CHUNK = 1024 * 1024
+_UNFINISHED = ".import-"
 
 Progress = Callable[[int, int, str], None]
-"""Called with bytes done, bytes in all, and the name of the file."""
+"""Called with bytes done, bytes in all (0: not known yet), and the name of the file."""
 
 
 class Binary(BaseModel):
@@ -115,6 +116,9 @@ class AgentBinaries:
         the source holds no agent at all.
         """
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for left_over in self._folder.glob(f"{_UNFINISHED}*"):
+            left_over.unlink()  # of an import that was killed
+        progress(0, 0, f"reading {path.name}")
         found = dict(self._by_file)
         with open_source(path) as source:
             report = ImportReport(source.version)
@@ -217,7 +221,7 @@ class _Replacement:
 
     def __init__(self, folder: Path, name: str) -> None:
         self._target = folder / name
-        handle, path = tempfile.mkstemp(prefix=".import-", dir=folder)  # mode 0600
+        handle, path = tempfile.mkstemp(prefix=_UNFINISHED, dir=folder)  # mode 0600
         self._file = os.fdopen(handle, "wb")
         self._path = Path(path)
         self.keep = True
