@@ -22,7 +22,7 @@ from cryptography.x509.oid import NameOID
 
 from meshcentral.plugins.testing.agents import FakeAgent
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 PASSWORD = "correct horse battery staple"
 

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from meshcentral.plugins.errors import Busy, MeshError
+from meshcentral.plugins.errors import Busy
 from meshcentral_cli.invocation import Invocation, command, verb
 from meshcentral_cli.offline import initialised
+from meshcentral_cli.output import reader_left
 
 if TYPE_CHECKING:
     from meshcentral.core.server import Server
@@ -89,7 +90,10 @@ async def _serve(mesh: Invocation, server: Server) -> None:
     await _start(server)
     stopping.started = True
     try:
-        _announce(mesh, server)
+        try:
+            _announce(mesh, server)
+        except BrokenPipeError:
+            reader_left()  # the server goes on without its reader
         await stopping.asked.wait()
     finally:
         await server.stop()
@@ -121,10 +125,6 @@ async def _start(server: Server) -> None:
         except Busy:
             if loop.time() >= deadline or await _answers(str(server.paths.control_socket)):
                 raise
-        except OSError as error:
-            raise MeshError(
-                f"cannot listen: {error.strerror or error}", hint="choose other ports or stop the other program"
-            ) from error
         else:
             return
         await asyncio.sleep(_RETRY_SECONDS)
