@@ -242,12 +242,17 @@ def combine(masks: Iterable[int]) -> int | None:
 
 
 def without_removed(mask: int, removed: int) -> int:
-    """Apply an account's `removeRights`: some bits take a right away, others impose a restriction."""
+    """Apply an account's `removeRights`: some bits take a right away, others impose a restriction.
+
+    *View only* restricts remote control, but alone it lets an account watch: it is imposed only on who has control.
+    """
     if not removed & (_REMOVABLE | _IMPOSABLE):
         return mask
     if mask == ALL:
         mask = _FULL_BEFORE_REMOVAL
-    return (mask & ~(removed & _REMOVABLE)) | (removed & _IMPOSABLE)
+    mask &= ~(removed & _REMOVABLE)
+    imposed = removed & _IMPOSABLE
+    return mask | (imposed if mask & REMOTE_CONTROL else imposed & ~REMOTE_VIEW_ONLY)
 
 
 def linked_mask(user: User, *object_ids: str) -> int | None:
