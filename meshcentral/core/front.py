@@ -20,7 +20,7 @@ from typing import Protocol, cast
 from meshcentral.core.origin import socket_origin_allowed
 from meshcentral.core.request_head import MAX_HEAD, BadRequest, Location, RequestHead, locate, parse_head
 from meshcentral.core.websocket.handshake import Refusal, check_upgrade, switching_protocols, wants_upgrade
-from meshcentral.core.websocket.protocol import Timing, WebSocket
+from meshcentral.core.websocket.protocol import Timing, WebSocket, WebSockets
 from meshcentral.core.websocket.queued import Spawn
 from meshcentral.core.websocket.sweep import Sweep
 from meshcentral.plugins.web import Access, CertificateHashes, Connection, SocketRoute
@@ -64,7 +64,7 @@ class Reception:
     http: HttpHost
     spawn: Spawn
     waiting: Sweep[Front] = field(default_factory=Sweep)
-    sockets: Sweep[WebSocket] = field(default_factory=Sweep)
+    sockets: WebSockets = field(default_factory=WebSockets)
     draining: bool = False
 
 
@@ -175,7 +175,7 @@ class Front(asyncio.Protocol):
             max_message=route.max_message,
             max_buffer=route.max_buffer,
             timing=_TIMING[route.access],
-            sweep=reception.sockets,
+            siblings=reception.sockets,
         )
         self._transport = None
         transport.set_protocol(websocket)
@@ -183,7 +183,7 @@ class Front(asyncio.Protocol):
         transport.write(switching_protocols(connection.headers))
         websocket.run_handler(route, reception.spawn)
         if received:
-            websocket.data_received(received)
+            websocket.feed(received)
 
     def _refuse(self, transport: asyncio.Transport, refusal: Refusal) -> None:
         self._reception.waiting.discard(self)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from meshcentral.plugins.server import Server
     from meshcentral.plugins.services import Health, Service
     from meshcentral.plugins.store import MigrationFolder, Retention
-    from meshcentral.plugins.web import CertificateHashes, Route, SocketRoute
+    from meshcentral.plugins.web import Route, SocketRoute
 
 PROJECT = "meshcentral"
 hookspec = pluggy.HookspecMarker(PROJECT)
@@ -75,24 +75,8 @@ class Specs:
         """Open resources, before listening. May raise NotReady, which is retried with back-off."""
 
     @hookspec
-    async def on_started(self, server: Server) -> None:
-        """The listeners are open."""
-
-    @hookspec
     async def on_shutdown(self, server: Server) -> None:
         """Drain and close; 20 s in all."""
-
-    @hookspec
-    async def on_certificate_changed(self, server: Server, purpose: str, hashes: CertificateHashes) -> None:
-        """A certificate was replaced and is in use. `purpose` is `web`, `mps` or `agentserver`."""
-
-    @hookspec
-    async def on_agent_connected(self, server: Server, agent: AgentSession) -> None:
-        """An agent has authenticated and its device record exists."""
-
-    @hookspec
-    async def on_agent_core_ready(self, server: Server, agent: AgentSession) -> None:
-        """The agent runs the core that we want and has said so."""
 
     @hookspec
     async def on_agent_disconnected(self, server: Server, agent: AgentSession, reason: str) -> None:

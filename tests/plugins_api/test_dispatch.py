@@ -18,7 +18,7 @@ from meshcentral.plugins.plugin import Plugin
 from meshcentral.plugins.services import Health
 
 SERVER: Any = SimpleNamespace()
-CERTIFICATE = {"server": SERVER, "purpose": "web", "hashes": b""}
+DISCONNECTED = {"server": SERVER, "agent": b"", "reason": "gone"}
 
 
 def hooks(**plugins: Any) -> Hooks:
@@ -36,15 +36,15 @@ def hooks(**plugins: Any) -> Hooks:
 async def test_each_implementation_gets_only_the_arguments_that_it_takes() -> None:
     seen: list[Any] = []
 
-    async def both(purpose: str, hashes: bytes) -> None:
-        seen.append((purpose, hashes))
+    async def both(reason: str, agent: bytes) -> None:
+        seen.append((reason, agent))
 
     def none() -> None:
         seen.append("none")
 
-    called = hooks(a={"on_certificate_changed": both}, b={"on_certificate_changed": none})
-    assert await called.notify("on_certificate_changed", **CERTIFICATE) == []
-    assert seen == ["none", ("web", b"")]  # the last registered is asked first
+    called = hooks(a={"on_agent_disconnected": both}, b={"on_agent_disconnected": none})
+    assert await called.notify("on_agent_disconnected", **DISCONNECTED) == []
+    assert seen == ["none", ("gone", b"")]  # the last registered is asked first
 
 
 async def test_all_run_at_the_same_time() -> None:
@@ -53,7 +53,7 @@ async def test_all_run_at_the_same_time() -> None:
     async def meet() -> None:
         await meeting.wait()
 
-    assert await hooks(a={"on_started": meet}, b={"on_started": meet}).notify("on_started", server=SERVER) == []
+    assert await hooks(a={"on_startup": meet}, b={"on_startup": meet}).notify("on_startup", server=SERVER) == []
 
 
 async def _raises() -> None:
@@ -186,11 +186,11 @@ def test_contributions_name_their_plugin() -> None:
 
 
 async def test_mistakes_of_the_caller_are_not_blamed_on_plugins() -> None:
-    called = hooks(a={"on_certificate_changed": lambda purpose: None})
+    called = hooks(a={"on_agent_disconnected": lambda reason: None})
     with pytest.raises(LookupError, match="on_nothing"):
         await called.notify("on_nothing")
-    with pytest.raises(TypeError, match="hashes, purpose"):
-        await called.notify("on_certificate_changed", server=SERVER)
+    with pytest.raises(TypeError, match="agent, reason"):
+        await called.notify("on_agent_disconnected", server=SERVER)
     with pytest.raises(TypeError, match="not a gather_ hook"):
         await called.gather("on_startup", server=SERVER)
     assert called.errors == {}

@@ -215,10 +215,10 @@ def test_records_are_sorted_by_name() -> None:
 
 
 def test_a_misspelled_hook_is_explained() -> None:
-    def on_agent_conected(self: Plugin, server: Any) -> None: ...
+    def on_agent_disconected(self: Plugin, server: Any) -> None: ...
 
-    manager = loaded(plugin("bad", on_agent_conected=hookimpl(on_agent_conected)))
-    assert_failed(manager, "bad", "on_agent_conected is not a hook", "did you mean on_agent_connected?")
+    manager = loaded(plugin("bad", on_agent_disconected=hookimpl(on_agent_disconected)))
+    assert_failed(manager, "bad", "on_agent_disconected is not a hook", "did you mean on_agent_disconnected?")
 
 
 def test_a_hook_without_its_marker_is_explained() -> None:

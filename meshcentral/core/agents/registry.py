@@ -140,10 +140,10 @@ class Agents:
             extra={"node_id": session.node_id, "address": session.remote_address, "fast_path": session.fast_path},
         )
         self._bookkeeper.connected(session, again=older is not None)
+        if older is None:
+            return
         try:
-            if older is not None:
-                await self._notify_disconnected(older, SUPERSEDED)
-            await self._host.hooks.notify("on_agent_connected", server=self._host, agent=session)
+            await self._notify_disconnected(older, SUPERSEDED)
         except asyncio.CancelledError:
             # The caller never gets the session, so nobody else would release it.
             await self.release(session, "cancelled")

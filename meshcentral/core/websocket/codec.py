@@ -124,8 +124,8 @@ class FrameDecoder:
         """A data frame's header was seen and part of its payload is still to come."""
         return self._due > 0
 
-    def feed(self, data: bytes) -> list[Event]:
-        """Take received bytes; return what they completed. Never raises."""
+    def feed(self, data: bytes | memoryview) -> list[Event]:
+        """Take received bytes; return what they completed. Never raises, and keeps no reference to `data`."""
         events: list[Event] = []
         if self._ended:
             return events
@@ -133,22 +133,21 @@ class FrameDecoder:
             data = self._rest + data
             self._rest = b""
         try:
-            self._walk(data, events)
+            self._walk(memoryview(data), events)
         except Violation as violation:
             self._ended = True
             events.append(violation)
         return events
 
-    def _walk(self, data: bytes, events: list[Event]) -> None:
-        view = memoryview(data)
-        position, end = 0, len(data)
+    def _walk(self, view: memoryview, events: list[Event]) -> None:
+        position, end = 0, len(view)
         while position < end:
             if self._due:
                 position = self._take_payload(view, position, end, events)
                 continue
-            start = self._read_header(data, position, end)
+            start = self._read_header(view, position, end)
             if start == 0:
-                self._rest = data[position:]
+                self._rest = bytes(view[position:])
                 return
             if self._opcode < CLOSE:
                 self._begin_data(events)
@@ -169,7 +168,7 @@ class FrameDecoder:
         self._payload(chunk, events)
         return stop
 
-    def _read_header(self, data: bytes, position: int, end: int) -> int:
+    def _read_header(self, data: memoryview, position: int, end: int) -> int:
         """Parse one header; return where the payload starts, or 0 when more bytes are needed. A control frame counts
         as incomplete until its payload is there."""
         if end - position < 2:
@@ -200,7 +199,7 @@ class FrameDecoder:
         self._opcode = opcode
         self._fin = first >= 0x80
         self._length = length
-        self._key = data[start - 4 : start]
+        self._key = bytes(data[start - 4 : start])
         return start
 
     def _begin_data(self, events: list[Event]) -> None:
@@ -309,7 +308,7 @@ class CutThroughDecoder(FrameDecoder):
             self._kind = 0
 
 
-def _extended_length(data: bytes, offset: int, size: int, *, least: int) -> int:
+def _extended_length(data: memoryview, offset: int, size: int, *, least: int) -> int:
     length = int.from_bytes(data[offset : offset + size], "big")
     if length < least or length >> 63:
         raise Violation(PROTOCOL_ERROR, "length is not encoded in its shortest form")

@@ -1,7 +1,8 @@
 """The WebSocket of a network connection: the codec on an asyncio transport.
 
 Synchronous from end to end: received bytes become messages in the reader's queue without a task, a lock or an event
-object, and `send` writes to the transport at once.
+object, and `send` writes to the transport at once. All sockets of a server receive into one buffer: a transport fills
+it and has it consumed in one go, so nothing large is allocated per read.
 
 Two connected sockets can be joined (`join`): from then on what one receives is forwarded to the other by the
 cut-through decoder. Frames that we send ourselves on a joined socket (pongs, the close) wait until no forwarded frame
@@ -39,6 +40,9 @@ CLOSE_TIMEOUT = 5.0
 """Seconds that a peer has to answer our close frame, and to take what is still buffered for it."""
 
 
+RECEIVE_BUFFER = 256 * 1024
+
+
 @dataclass(frozen=True, slots=True)
 class Timing:
     """When a silent peer is pinged and when it is dropped, in seconds."""
@@ -48,7 +52,15 @@ class Timing:
     """None: the peer is the one that pings (agents do, each 120 s)."""
 
 
-class WebSocket(QueuedSocket, asyncio.Protocol):
+class WebSockets(Sweep["WebSocket"]):
+    """The open WebSockets of a server, with what they share: the timer and the receive buffer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.receive_buffer = memoryview(bytearray(RECEIVE_BUFFER))
+
+
+class WebSocket(QueuedSocket, asyncio.BufferedProtocol):
     """An accepted WebSocket on a transport; implements `meshcentral.plugins.web.Socket`."""
 
     __slots__ = (
@@ -59,20 +71,20 @@ class WebSocket(QueuedSocket, asyncio.Protocol):
         "_max_buffer",
         "_partner",
         "_postponed",
-        "_sweep",
+        "_siblings",
         "_timing",
         "_transport",
         "due",
     )
 
     def __init__(
-        self, connection: Connection, *, max_message: int, max_buffer: int, timing: Timing, sweep: Sweep[WebSocket]
+        self, connection: Connection, *, max_message: int, max_buffer: int, timing: Timing, siblings: WebSockets
     ) -> None:
         super().__init__(connection)
         self._decoder: MessageDecoder | CutThroughDecoder = MessageDecoder(max_message)
         self._max_buffer = max_buffer
         self._timing = timing
-        self._sweep = sweep
+        self._siblings = siblings
         self._transport: asyncio.Transport | None = None
         self._closing = False
         """Our close frame is on its way."""
@@ -89,9 +101,16 @@ class WebSocket(QueuedSocket, asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self._schedule()
-        self._sweep.add(self)
+        self._siblings.add(self)
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._siblings.receive_buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.feed(self._siblings.receive_buffer[:nbytes])
+
+    def feed(self, data: bytes | memoryview) -> None:
+        """Take received bytes; no reference to them is kept."""
         self._heard_at = self._loop.time()
         events = self._decoder.feed(data)
         if self._partner is not None:
@@ -116,7 +135,7 @@ class WebSocket(QueuedSocket, asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
-        self._sweep.discard(self)
+        self._siblings.discard(self)
         partner, self._partner = self._partner, None
         if partner is not None:
             partner._lose_partner()

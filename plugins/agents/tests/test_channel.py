@@ -262,7 +262,6 @@ class Recorder(Plugin):
 
     def __init__(self) -> None:
         self.seen: list[int] = []
-        self.ready: list[str] = []
 
     @hookimpl
     def register_core_modules(self) -> Iterable[CoreModule]:
@@ -278,10 +277,6 @@ class Recorder(Plugin):
                 raise RuntimeError("a defect in a plugin")
 
         yield AgentAction("record", handle)
-
-    @hookimpl
-    async def on_agent_core_ready(self, agent: AgentSession) -> None:
-        self.ready.append(agent.node_id)
 
 
 async def test_other_plugins_extend_the_core_and_get_messages_in_order(
@@ -304,7 +299,6 @@ async def test_other_plugins_extend_the_core_and_get_messages_in_order(
         await agent.send_json({"action": "ping"})
         await agent.until(lambda agent: {"action": "pong"} in agent.messages)
         assert recorder.seen == list(range(20))
-        assert recorder.ready == [agent.node_id()]
 
 
 class Stuck(FakeAgent):

@@ -64,7 +64,7 @@ class FixedClock:
 
 @dataclass
 class HookLog:
-    """The hooks that were called. `block` makes one of them wait for ever."""
+    """The hooks that were called. `block` makes the next call of one of them wait for ever."""
 
     calls: list[tuple[str, str, str]] = field(default_factory=list)
     block: str | None = None
@@ -72,6 +72,7 @@ class HookLog:
     async def notify(self, name: str, /, **arguments: Any) -> None:
         self.calls.append((name, arguments["agent"].node_id, arguments.get("reason", "")))
         if name == self.block:
+            self.block = None
             await asyncio.get_running_loop().create_future()
 
 

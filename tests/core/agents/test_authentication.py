@@ -68,7 +68,9 @@ async def test_silent_sockets_do_not_keep_agents_outside(house, monkeypatch):
 
 async def test_a_cancelled_accept_leaves_no_session(house, until):
     house.group()
-    house.host.hooks.block = "on_agent_connected"
+    await house.let_in(house.agent())
+    # The only wait after registering: telling plugins that the older connection was superseded.
+    house.host.hooks.block = "on_agent_disconnected"
     client, served = house.sockets()
     async with asyncio.TaskGroup() as tasks:
         accepted = tasks.create_task(house.agents.accept(served))

@@ -13,8 +13,7 @@ from websockets.exceptions import ConnectionClosed
 from meshcentral.core.websocket import protocol
 from meshcentral.core.websocket.codec import BINARY, PING, MessageDecoder, encode_close, encode_frame
 from meshcentral.core.websocket.memory import memory_pair
-from meshcentral.core.websocket.protocol import Timing, WebSocket, join
-from meshcentral.core.websocket.sweep import Sweep
+from meshcentral.core.websocket.protocol import Timing, WebSocket, WebSockets, join
 from meshcentral.plugins.errors import SocketClosed
 from meshcentral.plugins.web import Access, Connection, Socket, SocketRoute
 
@@ -64,7 +63,7 @@ class Wire(asyncio.Transport):
 
 def on_wire(*, timing: Timing = AGENT, max_buffer: int = MEBIBYTE) -> tuple[WebSocket, Wire]:
     wire = Wire()
-    websocket = WebSocket(CONNECTION, max_message=MEBIBYTE, max_buffer=max_buffer, timing=timing, sweep=Sweep())
+    websocket = WebSocket(CONNECTION, max_message=MEBIBYTE, max_buffer=max_buffer, timing=timing, siblings=WebSockets())
     websocket.connection_made(wire)
     return websocket, wire
 
@@ -80,10 +79,10 @@ def masked(opcode: int, payload: bytes) -> bytes:
 
 async def test_a_ping_is_answered_and_a_close_is_echoed() -> None:
     websocket, wire = on_wire()
-    websocket.data_received(masked(PING, b"are you there"))
+    websocket.feed(masked(PING, b"are you there"))
     assert wire.taken() == b"\x8a\x0dare you there"
 
-    websocket.data_received(masked(8, b"\x0f\xa0bye"))
+    websocket.feed(masked(8, b"\x0f\xa0bye"))
     assert wire.taken() == encode_close(4000)
     assert wire.state == "closed"
     websocket.send("late")
@@ -92,7 +91,7 @@ async def test_a_ping_is_answered_and_a_close_is_echoed() -> None:
 
 async def test_a_violation_is_told_and_ends_the_connection() -> None:
     websocket, wire = on_wire()
-    websocket.data_received(masked(BINARY, b"before") + b"\xff\xff")
+    websocket.feed(masked(BINARY, b"before") + b"\xff\xff")
 
     assert await websocket.receive() == b"before"
     with pytest.raises(SocketClosed):
@@ -107,7 +106,7 @@ async def test_our_close_waits_for_the_answer_and_then_no_longer() -> None:
     assert answered_wire.taken() == encode_close(1001, "bye")
     assert answered.closed
     assert answered_wire.state == "open"
-    answered.data_received(masked(BINARY, b"crossed on the way") + masked(8, b"\x03\xe9"))
+    answered.feed(masked(BINARY, b"crossed on the way") + masked(8, b"\x03\xe9"))
     assert answered_wire.taken() == b""
     assert answered_wire.state == "closed"
 
@@ -120,7 +119,7 @@ async def test_our_close_waits_for_the_answer_and_then_no_longer() -> None:
 
 async def test_a_full_queue_stops_reading_until_it_is_half_empty() -> None:
     websocket, wire = on_wire()
-    websocket.data_received(masked(BINARY, b"x") * 65)
+    websocket.feed(masked(BINARY, b"x") * 65)
     assert not wire.reading
 
     for _ in range(32):
@@ -132,7 +131,7 @@ async def test_a_full_queue_stops_reading_until_it_is_half_empty() -> None:
 
 async def test_big_messages_stop_reading_by_their_bytes() -> None:
     websocket, wire = on_wire()
-    websocket.data_received(masked(BINARY, bytes(300_000)))
+    websocket.feed(masked(BINARY, bytes(300_000)))
     assert not wire.reading
     await websocket.receive()
     assert wire.reading
@@ -163,14 +162,14 @@ async def test_silence() -> None:
     user.expire(start + 61)
     assert user_wire.taken() == encode_frame(PING, b"")
     assert user.due == pytest.approx(start + 150)
-    user.data_received(masked(10, b""))
+    user.feed(masked(10, b""))
     user.expire(start + 150)
     assert user_wire.state == "open", "the pong counts"
 
 
 async def test_a_peer_that_we_hold_back_is_not_silent() -> None:
     websocket, wire = on_wire(timing=AGENT)
-    websocket.data_received(masked(BINARY, bytes(300_000)))
+    websocket.feed(masked(BINARY, bytes(300_000)))
     websocket.expire(websocket._heard_at + 1000)
     assert wire.state == "open"
 
@@ -184,11 +183,11 @@ async def test_our_own_frames_wait_for_the_end_of_a_forwarded_one() -> None:
     join(first, second)
     frame = masked(BINARY, b"0123456789")
 
-    first.data_received(frame[:9])
+    first.feed(frame[:9])
     assert second_wire.taken() == b"\x82\x0a012"
-    second.data_received(masked(PING, b"?"))
+    second.feed(masked(PING, b"?"))
     assert second_wire.taken() == b"", "a pong inside a frame would be data"
-    first.data_received(frame[9:])
+    first.feed(frame[9:])
     assert second_wire.taken() == b"3456789" + b"\x8a\x01?"
     assert first_wire.taken() == b""
 
@@ -196,9 +195,9 @@ async def test_our_own_frames_wait_for_the_end_of_a_forwarded_one() -> None:
 async def test_what_was_received_before_the_join_goes_first() -> None:
     first, _ = on_wire()
     second, second_wire = on_wire()
-    first.data_received(masked(BINARY, b"one") + masked(BINARY, b"two")[:7])
+    first.feed(masked(BINARY, b"one") + masked(BINARY, b"two")[:7])
     join(first, second)
-    first.data_received(masked(BINARY, b"two")[7:])
+    first.feed(masked(BINARY, b"two")[7:])
 
     events = []
     decoder = MessageDecoder(100)
@@ -221,7 +220,7 @@ async def test_the_end_of_one_is_the_end_of_the_other() -> None:
     first, _ = on_wire()
     second, second_wire = on_wire()
     join(first, second)
-    first.data_received(masked(8, b"\x0f\xa1"))
+    first.feed(masked(8, b"\x0f\xa1"))
     assert second_wire.taken() == encode_close(4001)
     with pytest.raises(SocketClosed):
         await second.receive()
@@ -229,7 +228,7 @@ async def test_the_end_of_one_is_the_end_of_the_other() -> None:
     first, _ = on_wire()
     second, second_wire = on_wire()
     join(first, second)
-    first.data_received(masked(BINARY, b"half")[:8])
+    first.feed(masked(BINARY, b"half")[:8])
     first.connection_lost(None)
     assert second_wire.state == "aborted", "half a frame cannot be ended"
 

@@ -247,11 +247,6 @@ class AgentChannel:
             return
         self.ready = True
         self.publish_core("ready", self.sync.wanted)
-        self._server.spawn(
-            self._server.hooks.notify("on_agent_core_ready", server=self._server, agent=self.session),
-            name=f"core ready {self.session.node_id}",
-            owner=OWNER,
-        )
 
     def publish_core(self, step: str, core_hash: bytes | None) -> None:
         """Tell where the agent's core stands."""

@@ -8,8 +8,11 @@ import json
 import pytest
 
 from meshcentral.plugins import rights
+from meshcentral.plugins.actions import ActionRequest, Audit, UserAction, signed_in
 from meshcentral.plugins.documents import User
 from meshcentral.plugins.events import EVERYTHING, SessionControl, WireEvent
+from meshcentral.plugins.hookspecs import hookimpl
+from meshcentral.plugins.plugin import Plugin
 from meshcentral.plugins.store import AuditEntry
 from meshcentral.plugins.testing.carriers import any_certificate
 from meshcentral.plugins.testing.users import FakeUser, LoginRefused
@@ -223,3 +226,25 @@ async def test_the_socket_is_for_people_only_from_our_own_origin(control):
     with pytest.raises(InvalidStatus) as refused:
         await FakeUser.connect(control.url, "alice", PASSWORD, headers={"Origin": "https://evil.example"})
     assert refused.value.response.status_code == 403
+
+
+class ClashingPlugin(Plugin):
+    """Claims an action that is somebody else's."""
+
+    name = "clashing"
+    requires = ("devices",)
+
+    @hookimpl
+    def register_user_actions(self):
+        yield UserAction("users", ActionRequest, signed_in(), self.handle, Audit.READ, "Not ours.")
+
+    async def handle(self, context, request):
+        return {}
+
+
+async def test_two_claims_to_an_action_are_told_to_whoever_connects(mesh_server):
+    server = await mesh_server([ClashingPlugin])
+    with pytest.raises(LoginRefused) as refused:
+        await FakeUser.over(await server.open_local("/control.ashx"))
+    assert refused.value.message["cause"] == "notready"
+    assert "'users': two plugins claim this name" in refused.value.message["msg"]

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from meshcentral.plugins.errors import SocketClosed
+from meshcentral.plugins.errors import ConfigurationError, SocketClosed
 from meshcentral.plugins.web import Socket
 from meshcentral_control.api import accounts
 from meshcentral_control.channel.agent_messages import AgentMessages
@@ -37,28 +37,36 @@ class ControlEndpoint:
         self._server = server
         self._directory = directory
         self._agent_messages = agent_messages
-        self._dispatcher: Dispatcher | None = None
+        self._dispatcher: Dispatcher | Refused = Refused("notready", "The server is still starting")
 
     def build_registry(self) -> ActionRegistry:
-        """Collect and check the actions of all plugins. Raises ConfigurationError."""
-        registry = ActionRegistry(self._server.hooks.collect("register_user_actions", server=self._server))
+        """Collect and check the actions of all plugins. Raises ConfigurationError; sessions are then told why."""
+        try:
+            registry = ActionRegistry(self._server.hooks.collect("register_user_actions", server=self._server))
+        except ConfigurationError as error:
+            self._dispatcher = Refused("notready", str(error))
+            raise
         self._dispatcher = Dispatcher(self._server, registry)
         return registry
 
     async def serve(self, socket: Socket) -> None:
         """Own one socket until it closes."""
         admission = await authenticate(socket.connection, accounts(self._server))
+        dispatcher = self._dispatcher
         if isinstance(admission, Refused):
-            socket.send_text(encode(admission.to_wire()))
-            socket.close(NO_STATUS)
-            return
-        session = ControlSession(self._server, socket, admission.user)
+            _refuse(socket, admission)
+        elif isinstance(dispatcher, Refused):
+            _refuse(socket, dispatcher)
+        else:
+            await self._serve_session(ControlSession(self._server, socket, admission.user), socket, dispatcher)
+
+    async def _serve_session(self, session: ControlSession, socket: Socket, dispatcher: Dispatcher) -> None:
         self._directory.add(session)
         session.open()
         try:
             for message in greeting(self._server, session):
                 session.send(message)
-            await self._read(session, socket)
+            await self._read(session, socket, dispatcher)
         except SocketClosed:
             log.debug("control session ended", extra={"actor": session.actor})
         finally:
@@ -66,7 +74,7 @@ class ControlEndpoint:
             self._directory.remove(session)
             self._agent_messages.session_left(session.id)
 
-    async def _read(self, session: ControlSession, socket: Socket) -> None:
+    async def _read(self, session: ControlSession, socket: Socket, dispatcher: Dispatcher) -> None:
         slots = asyncio.Semaphore(MAX_IN_FLIGHT)
         while True:
             try:
@@ -82,17 +90,20 @@ class ControlEndpoint:
                     return
                 case action:
                     await slots.acquire()
-                    request = self._run(session, message, slots)
+                    request = _run(dispatcher, session, message, slots)
                     self._server.spawn(request, name=f"control {str(action)[:32]}", owner="channel")
 
-    async def _run(self, session: ControlSession, message: Mapping[str, Any], slots: asyncio.Semaphore) -> None:
-        """A request goes on when its socket closes: what a client has ordered before it leaves is done."""
-        try:
-            await self._ready_dispatcher().run(session, message)
-        finally:
-            slots.release()
 
-    def _ready_dispatcher(self) -> Dispatcher:
-        if self._dispatcher is None:
-            raise RuntimeError("a control request before the server has started")
-        return self._dispatcher
+async def _run(
+    dispatcher: Dispatcher, session: ControlSession, message: Mapping[str, Any], slots: asyncio.Semaphore
+) -> None:
+    """A request goes on when its socket closes: what a client has ordered before it leaves is done."""
+    try:
+        await dispatcher.run(session, message)
+    finally:
+        slots.release()
+
+
+def _refuse(socket: Socket, refused: Refused) -> None:
+    socket.send_text(encode(refused.to_wire()))
+    socket.close(NO_STATUS)
