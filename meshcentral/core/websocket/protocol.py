@@ -39,8 +39,8 @@ from meshcentral.plugins.web import Connection
 CLOSE_TIMEOUT = 5.0
 """Seconds that a peer has to answer our close frame, and to take what is still buffered for it."""
 
-
 RECEIVE_BUFFER = 256 * 1024
+"""Bytes; as much as uvloop reads at once."""
 
 
 @dataclass(frozen=True, slots=True)
