@@ -174,6 +174,7 @@ class CommandsRun(ActorEvent):
 PUBLISHED: tuple[type[Event], ...] = (
     AccountCreated,
     AccountPasswordChanged,
+    AccountLinksChanged,
     AccountRemoved,
     GroupCreated,
     GroupChanged,

@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from meshcentral.plugins import rights
+from meshcentral.plugins.actions import ActionContext
 from meshcentral.plugins.documents import Device, DeviceGroup, Link, User
+from meshcentral.plugins.events import SessionControl
 from meshcentral.plugins.store import Change, Store
+from meshcentral_control.events import AccountLinksChanged
+from meshcentral_control.targets import of_account
+from meshcentral_control.views import account_for_clients
 
 Linked = DeviceGroup | Device
 
@@ -45,3 +50,19 @@ def unlink_object(change: Change, store: Store, targets: Iterable[Linked]) -> li
         change.update(user, links=links)
         changed.append(user.with_(links=links))
     return changed
+
+
+def announce_accounts(context: ActionContext, users: Iterable[User]) -> None:
+    """After the change: open sessions of these accounts hear of what they are linked to now, and learn it."""
+    session, server = context.session, context.server
+    for user_id in [user.id for user in users]:
+        if (user := server.store.users.get(user_id)) is None:
+            continue
+        server.bus.signal(SessionControl.RESUBSCRIBE, [user.id])
+        event = AccountLinksChanged(
+            domain=user.domain,
+            actor_id=session.actor,
+            actor_name=session.actor_name,
+            account=account_for_clients(user),
+        )
+        server.bus.publish(event, of_account(user.id))

@@ -17,6 +17,7 @@ async def test_a_created_group_is_linked_on_both_sides_and_heard_of(control):
     assert (group.name, group.description, group.group_type) == ("Büro ✓", "First floor", 2)
     assert group.creator_id == "user//alice"
     assert control.server.store.users.get("user//alice").links[group.id].rights == rights.ALL
+    assert (await alice.event("accountchange"))["account"]["links"].keys() == {group.id}
     for who in (alice, control.local):
         event = await who.event("createmesh")
         assert (event["meshid"], event["mtype"], event["msgid"]) == (group.id, 2, 76)

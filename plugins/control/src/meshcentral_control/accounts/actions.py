@@ -84,7 +84,8 @@ class AccountActions:
         user_id = check_name(request.name, domain)
         _check_grant(session, request.site_rights)
         password = random_password() if request.random_password else request.password or ""
-        check_password(password, request.name)
+        if not request.random_password:
+            check_password(password, request.name)
         stored = await self._accounts.hash(password)
         user = _new_user(context, request, user_id, domain)
         async with context.change(user_id, site_rights=request.site_rights) as change:

@@ -8,7 +8,6 @@ from typing import Any
 from meshcentral.plugins.actions import ActionContext, Audit, UserAction, on_device, signed_in
 from meshcentral.plugins.documents import Device
 from meshcentral.plugins.errors import NotFound
-from meshcentral.plugins.events import SessionControl
 from meshcentral.plugins.rights import Capability
 from meshcentral_agents.api import forget_device
 from meshcentral_control import links, targets
@@ -126,7 +125,7 @@ class DeviceActions:
             if (agent := server.agents.get(device.id)) is not None:
                 agent.disconnect("the device was removed")
             await forget_device(server, device.id)
-        server.bus.signal(SessionControl.RESUBSCRIBE, [user.id for user in unlinked])
+        links.announce_accounts(context, unlinked)
         for device in context.devices:
             context.reply(result="ok", nodeid=device.id)
 

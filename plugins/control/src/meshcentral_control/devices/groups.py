@@ -9,7 +9,6 @@ from meshcentral.plugins import rights
 from meshcentral.plugins.actions import ActionContext, Audit, UserAction, on_group, on_site, signed_in
 from meshcentral.plugins.documents import DeviceGroup, User
 from meshcentral.plugins.errors import NotAuthorised, NotFound, UsageError
-from meshcentral.plugins.events import SessionControl
 from meshcentral.plugins.rights import Capability, SiteCapability
 from meshcentral.plugins.store import Store
 from meshcentral_control import links, targets
@@ -81,7 +80,7 @@ async def create_group(context: ActionContext, request: CreateGroup) -> Mapping[
         change.put(group)
         group = links.link_group(change, group, owners)
         change.audit(group=group.id, name=group.name, owners=[user.id for user in owners])
-    server.bus.signal(SessionControl.RESUBSCRIBE, [user.id for user in owners])
+    links.announce_accounts(context, owners)
     body = group_for_clients(group)
     event = GroupCreated(
         domain=domain,
@@ -132,7 +131,7 @@ async def remove_group(context: ActionContext, request: RemoveGroup) -> Mapping[
         members = [device for device in store.devices if device.group_id == group.id]
         for device in members:
             change.delete(device)
-        links.unlink_object(change, store, members)
+        unlinked = links.unlink_object(change, store, members)
         change.update(group, deleted=server.clock.now().isoformat())
         change.audit(name=group.name, devices=len(members))
     event = GroupRemoved(
@@ -144,6 +143,7 @@ async def remove_group(context: ActionContext, request: RemoveGroup) -> Mapping[
         group=group_for_clients(group),
     )
     server.bus.publish(event, targets.of_group(group, session))
+    links.announce_accounts(context, unlinked)
     for device in members:
         if (agent := server.agents.get(device.id)) is not None:
             agent.disconnect("its device group was removed")
