@@ -23,10 +23,10 @@ from meshcentral.plugins.actions import (
     on_site,
     signed_in,
 )
-from meshcentral.plugins.events import EventType, Redaction
+from meshcentral.plugins.events import EventType
 from meshcentral.plugins.hookspecs import hookimpl
 from meshcentral.plugins.plugin import Plugin
-from meshcentral.plugins.rights import Capability, SiteCapability
+from meshcentral.plugins.rights import SiteCapability
 from meshcentral.plugins.services import Health, Restart, Service
 from meshcentral.plugins.store import Retention
 
@@ -72,13 +72,6 @@ class CorePlugin(Plugin):
             events.CertificateChanged,
         ):
             yield EventType.of(event)
-
-    @hookimpl
-    def register_redactions(self) -> Iterable[Redaction]:
-        """Stored AMT credentials are for nobody who may not manage the device; others see that one is set."""
-        for action in ("addnode", "changenode"):
-            for secret in ("pass", "mpspass"):
-                yield Redaction(action, ("node", "intelamt", secret), Capability.MANAGE_DEVICES, replacement=1)
 
     @hookimpl
     def register_retention(self) -> Iterable[Retention]:

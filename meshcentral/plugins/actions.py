@@ -18,6 +18,7 @@ from meshcentral.plugins.documents import Device, DeviceGroup, User
 from meshcentral.plugins.rights import Capability, SiteCapability
 
 if TYPE_CHECKING:
+    from meshcentral.plugins.events import Redaction
     from meshcentral.plugins.server import Server
     from meshcentral.plugins.store import Change
 
@@ -134,6 +135,10 @@ class UserSession(Protocol):
     def may(self, capability: SiteCapability) -> bool: ...
     def capabilities_on(self, target: Device | DeviceGroup) -> frozenset[Capability]:
         """Empty when the object is not visible."""
+        ...
+
+    def sees(self, redaction: Redaction, event: Mapping[str, Any]) -> bool:
+        """Whether the session may see the member of an event that the redaction hides."""
         ...
 
     def mask_on(self, target: Device | DeviceGroup) -> int:

@@ -7,7 +7,7 @@ events are frozen dataclasses; free-form objects from agents and plugins pass as
 from __future__ import annotations
 
 import enum
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -196,6 +196,32 @@ class Redaction:
     replacement: Any = None
     """What the others see; None removes the member."""
 
+    def concerns(self, event: Mapping[str, Any]) -> bool:
+        """Whether the event (of the right action) has the member at all."""
+        value: Any = event
+        for name in self.path:
+            if not isinstance(value, Mapping) or name not in value:
+                return False
+            value = value[name]
+        return True
+
+    def applied_to(self, event: Mapping[str, Any]) -> dict[str, Any]:
+        """A copy of the event as the others see it; the original is not touched."""
+        return _without(event, self.path, self.replacement)
+
+
+def _without(body: Mapping[str, Any], path: tuple[str, ...], replacement: Any) -> dict[str, Any]:
+    copy = dict(body)
+    name, *rest = path
+    if rest:
+        if isinstance(inner := copy.get(name), Mapping):
+            copy[name] = _without(inner, tuple(rest), replacement)
+    elif replacement is None:
+        copy.pop(name, None)
+    elif name in copy:
+        copy[name] = replacement
+    return copy
+
 
 class SessionControl(enum.Enum):
     """Orders to sessions that travel the same way as events (the peer's magic strings)."""
@@ -244,6 +270,12 @@ class Bus(Protocol):
     def signal(self, control: SessionControl, targets: Iterable[str]) -> None: ...
 
     def subscribe(self, subscriber: Subscriber, targets: Iterable[str], *, domain: str = "") -> Subscription: ...
+
+    def redacted(
+        self, event: Mapping[str, Any], sees: Callable[[Redaction, Mapping[str, Any]], bool]
+    ) -> Mapping[str, Any]:
+        """A stored event as somebody may see it; `sees` is that of a Subscriber."""
+        ...
 
     def listen(self, targets: Iterable[str]) -> AbstractContextManager[AsyncIterator[Mapping[str, Any]]]:
         """For services and tests: the wire objects of matching events, bounded, ending with Conflict on overflow."""

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from meshcentral.core.agents.admission import Admitted, leaves_no_trace
 from meshcentral.core.agents.host import AgentHost
 from meshcentral.core.agents.session import ConnectedAgent
-from meshcentral.plugins.documents import Device, DeviceGroup, Document
+from meshcentral.plugins import targets
+from meshcentral.plugins.documents import Device, DeviceGroup
 from meshcentral.plugins.events import (
-    EVERYTHING,
     Event,
     NodeAdded,
     NodeChanged,
@@ -18,19 +15,14 @@ from meshcentral.plugins.events import (
     NodeRemoved,
     WireEvent,
 )
+from meshcentral.plugins.views import (
+    AGENT_CONNECTED,
+    POWER_UNKNOWN,
+    POWERED_ON,
+    device_for_clients,
+    group_for_clients,
+)
 from meshcentral.plugins.web import Connection
-
-AGENT_CONNECTED = 1
-"""Connectivity bit of the agent."""
-POWERED = 1
-UNKNOWN_POWER = 0
-
-_SECRETS = frozenset({"pmt", "ssh", "rdp"})
-_NESTED_SECRETS = {
-    "intelamt": frozenset({"pass", "mpspass"}),
-    "amt": frozenset({"password"}),
-    "kvm": frozenset({"pass"}),
-}
 
 
 class Bookkeeper:
@@ -55,11 +47,11 @@ class Bookkeeper:
             text = f"Added device {device.name} to device group {group.name}"
             arguments = (device.name, group.name)
             self._publish(
-                device, NodeAdded(domain=device.domain, node=published(device), text=text, arguments=arguments)
+                device, NodeAdded(domain=device.domain, node=device_for_clients(device), text=text, arguments=arguments)
             )
         elif admitted.changes:
             text = f"Changed device {device.name}: {', '.join(admitted.changes)}"
-            self._publish(device, NodeChanged(domain=device.domain, node=published(device), text=text))
+            self._publish(device, NodeChanged(domain=device.domain, node=device_for_clients(device), text=text))
         return self._host.store.devices.get(device.id) or device
 
     def connected(self, session: ConnectedAgent, *, again: bool) -> None:
@@ -69,7 +61,7 @@ class Bookkeeper:
             return
         self._publish(device, self._connectivity(device, session))
         if not again:
-            self._host.store.record_power(device.id, POWERED, UNKNOWN_POWER)
+            self._host.store.record_power(device.id, POWERED_ON, POWER_UNKNOWN)
 
     def disconnected(self, session: ConnectedAgent) -> None:
         """Announce the end of a device's only session, and remove a temporary device."""
@@ -86,7 +78,7 @@ class Bookkeeper:
             removed = NodeRemoved(node_id=device.id, group_id=device.group_id, text=text, arguments=(device.name, name))
             self._publish(device, removed)
             return
-        store.record_power(device.id, UNKNOWN_POWER, POWERED)
+        store.record_power(device.id, POWER_UNKNOWN, POWERED_ON)
         store.note(device.with_(last_connected=self._host.clock.milliseconds()))
 
     def _revive(self, group: DeviceGroup) -> None:
@@ -100,10 +92,10 @@ class Bookkeeper:
             "meshid": group.id,
             "name": group.name,
             "mtype": group.group_type,
-            "mesh": published(revived),
+            "mesh": group_for_clients(revived),
             "msg": f"Device group {group.name} is back because one of its agents connected",
         }
-        self._host.bus.publish(WireEvent(body), [group.id, EVERYTHING, *group.links])
+        self._host.bus.publish(WireEvent(body), targets.of_group(group))
 
     @staticmethod
     def _connectivity(device: Device, session: ConnectedAgent | None) -> NodeConnectivityChanged:
@@ -112,22 +104,10 @@ class Bookkeeper:
             node_id=device.id,
             group_id=device.group_id,
             connectivity=AGENT_CONNECTED if session else 0,
-            power=POWERED if session else UNKNOWN_POWER,
+            power=POWERED_ON if session else POWER_UNKNOWN,
             connect_time=int(session.connected_at.timestamp() * 1000) if session else None,
             fast_path=session.fast_path if session else None,
         )
 
     def _publish(self, device: Device, event: Event) -> None:
-        self._host.bus.publish(event, [device.id, device.group_id, EVERYTHING])
-
-
-def published(document: Document) -> Mapping[str, Any]:
-    """A device or group as it may be sent to anybody who sees it: stored secrets are only said to exist."""
-    body = document.to_stored()
-    for name in _SECRETS & body.keys():
-        body[name] = 1
-    for name, secrets in _NESTED_SECRETS.items():
-        nested = body.get(name)
-        if isinstance(nested, dict):
-            body[name] = {member: 1 if member in secrets else value for member, value in nested.items()}
-    return body
+        self._host.bus.publish(event, targets.of_device(self._host.store, device))

@@ -75,6 +75,15 @@ class EventBus:
         subscription.retarget(targets)
         return subscription
 
+    def redacted(
+        self, event: Mapping[str, Any], sees: Callable[[Redaction, Mapping[str, Any]], bool]
+    ) -> Mapping[str, Any]:
+        """A stored event as somebody may see it; `sees` is that of a Subscriber."""
+        for redaction in self._redactions.get(str(event.get("action")), ()):
+            if redaction.concerns(event) and not sees(redaction, event):
+                event = redaction.applied_to(event)
+        return event
+
     @contextmanager
     def listen(self, targets: Iterable[str]) -> Iterator[AsyncIterator[Mapping[str, Any]]]:
         """The wire objects of matching events of all domains, unredacted: for the server's own parts and tests.

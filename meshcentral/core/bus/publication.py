@@ -8,8 +8,6 @@ from typing import Any
 
 from meshcentral.plugins.events import Redaction, Subscriber
 
-_ABSENT = object()
-
 
 class Publication:
     """An event and its encodings. A redaction class is the set of redactions that a recipient is subject to."""
@@ -23,7 +21,7 @@ class Publication:
         """
         self.body = body
         self.domain: str | None = body.get("domain")
-        self._redactions = tuple(redaction for redaction in redactions if _has(body, redaction.path))
+        self._redactions = tuple(redaction for redaction in redactions if redaction.concerns(body))
         # Encoded at once: an event that cannot be is its publisher's fault and no recipient's.
         full = (False,) * len(self._redactions)
         self._encodings = {full: self._encode(full)}
@@ -44,29 +42,6 @@ class Publication:
         event: Mapping[str, Any] = self.body
         for redaction, hidden in zip(self._redactions, denied, strict=True):
             if hidden:
-                event = _redacted(event, redaction.path, redaction.replacement)
+                event = redaction.applied_to(event)
         # ASCII: text from devices may hold lone surrogates, which have no UTF-8 form. NaN is not JSON.
         return json.dumps({"action": "event", "event": event}, separators=(",", ":"), allow_nan=False).encode()
-
-
-def _has(body: Mapping[str, Any], path: Sequence[str]) -> bool:
-    value: Any = body
-    for name in path:
-        if not isinstance(value, Mapping):
-            return False
-        value = value.get(name, _ABSENT)
-    return value is not _ABSENT
-
-
-def _redacted(body: Mapping[str, Any], path: Sequence[str], replacement: Any) -> dict[str, Any]:
-    """A copy of the body without the member, or with another in its place; the original is not touched."""
-    copy = dict(body)
-    name, *rest = path
-    if rest:
-        if isinstance(inner := copy.get(name), Mapping):
-            copy[name] = _redacted(inner, rest, replacement)
-    elif replacement is None:
-        copy.pop(name, None)
-    elif name in copy:
-        copy[name] = replacement
-    return copy

@@ -151,7 +151,8 @@ async def test_stored_secrets_are_not_announced(house):
     house.seen.events.clear()
     session = await house.let_in(house.agent(host_name="renamed"))
     node = house.seen.take("changenode")["node"]
-    assert (node["intelamt"], node["pmt"], node["ssh"]) == ({"user": "admin", "pass": 1}, 1, 1)
+    assert (node["intelamt"], node["pmt"]) == ({"user": "admin", "pass": 1}, 1)
+    assert "ssh" not in node
     assert session.device.model_extra["intelamt"]["pass"] == "secret"
 
 

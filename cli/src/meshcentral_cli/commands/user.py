@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -48,6 +49,7 @@ async def add(
             return
         reply = await client.request("adduser", members)
         added = await _existing(client, name)
+    _pass_on_warning(mesh, reply)
     if added is None:
         raise Conflict(f"the account {name!r} was added and removed again at once")
     _show(mesh, added, created_now=True, password=reply.get("password"))
@@ -86,6 +88,7 @@ async def passwd(
     async with mesh.client() as client:
         record = find(await _users(client), name, "user")
         reply = await client.request("changeuserpass", {"userid": record["id"], **_password_members(password)})
+    _pass_on_warning(mesh, reply)
     answer = {"id": record["id"]}
     text = f"changed the password of {record['id']}"
     if (made := reply.get("password")) is not None:
@@ -103,6 +106,12 @@ async def _existing(client: ControlClient, name: str) -> Record | None:
     """The account with this name; names are compared without case, as ids hold them."""
     wanted = name.lower()
     return next((record for record in await _users(client) if (record["name"] or "").lower() == wanted), None)
+
+
+def _pass_on_warning(mesh: Invocation, reply: Mapping[str, Any]) -> None:
+    """Say on stderr what the server thinks of the password."""
+    if isinstance(warning := reply.get("warning"), str):
+        mesh.output.note(warning)
 
 
 def _password_members(password: str | None) -> dict[str, Any]:

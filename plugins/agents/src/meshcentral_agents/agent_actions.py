@@ -7,20 +7,14 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from meshcentral.plugins import AgentAction, AgentSession, Device, Server
+from meshcentral.plugins import AgentAction, AgentSession, Device, Server, targets
 from meshcentral.plugins.events import NodeChanged
-from meshcentral_agents.events import AgentLogged, DeviceSessionsChanged, NetworkChanged, device_targets
+from meshcentral.plugins.views import device_for_everyone
+from meshcentral_agents.events import AgentLogged, DeviceSessionsChanged, NetworkChanged
 from meshcentral_agents.messages import CoreInfo, LogEntry, NetworkInfo, SessionCounts
 
 if TYPE_CHECKING:
     from meshcentral_agents.channel import AgentChannel
-
-CONNECTED = 1
-"""`conn` bit of the agent."""
-POWERED = 1
-
-_SECRET_MEMBERS = frozenset({"ssh", "rdp", "pmt"})
-_SECRET_AMT_MEMBERS = frozenset({"pass", "mpspass"})
 
 
 def network_key(node_id: str) -> str:
@@ -61,10 +55,10 @@ class AgentActions:
         self._server.bus.publish(
             NodeChanged(
                 domain=device.domain,
-                node=_sent_to_clients(device, session),
+                node=device_for_everyone(device, session),
                 text=f"Changed device {device.name}{of_group}: {', '.join(changes)}",
             ),
-            device_targets(self._server, device),
+            targets.of_device(self._server.store, device),
         )
 
     async def _network_info(self, session: AgentSession, message: Mapping[str, Any]) -> None:
@@ -91,7 +85,7 @@ class AgentActions:
                     group_id=device.group_id,
                     text=f"Network interfaces of {device.name} changed",
                 ),
-                device_targets(self._server, device),
+                targets.of_device(self._server.store, device),
             )
         self._network_digests[device.id] = digest
 
@@ -117,7 +111,7 @@ class AgentActions:
         """Tell which remote sessions are open on a device."""
         self._server.bus.publish(
             DeviceSessionsChanged(domain=device.domain, node_id=device.id, group_id=device.group_id, sessions=counts),
-            device_targets(self._server, device),
+            targets.of_device(self._server.store, device),
         )
 
     async def _log(self, session: AgentSession, message: Mapping[str, Any]) -> None:
@@ -136,7 +130,7 @@ class AgentActions:
                 user_name=entry.username if user_id is not None else None,
                 guest_name=entry.guestname,
             ),
-            device_targets(self._server, device),
+            targets.of_device(self._server.store, device),
         )
 
     def _may_act_on(self, user_id: str | None, device: Device) -> bool:
@@ -153,15 +147,3 @@ class AgentActions:
 
     async def _pong(self, session: AgentSession, message: Mapping[str, Any]) -> None:
         """The traffic itself was the point."""
-
-
-def _sent_to_clients(device: Device, session: AgentSession) -> dict[str, Any]:
-    """The device with its live values; stored secrets are only said to exist."""
-    node = {name: 1 if name in _SECRET_MEMBERS else value for name, value in device.to_stored().items()}
-    amt = node.get("intelamt")
-    if isinstance(amt, dict):
-        node["intelamt"] = {name: 1 if name in _SECRET_AMT_MEMBERS else value for name, value in amt.items()}
-    node["conn"] = CONNECTED
-    node["pwr"] = POWERED
-    node["agct"] = int(session.connected_at.timestamp() * 1000)
-    return node

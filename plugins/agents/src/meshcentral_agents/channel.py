@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from meshcentral.plugins import AgentAction, AgentSession, MeshError, Server, SocketClosed
+from meshcentral.plugins import AgentAction, AgentSession, MeshError, Server, SocketClosed, targets
 from meshcentral_agents.core_sync import CoreSync, Step
-from meshcentral_agents.events import AgentCoreChanged, device_targets
+from meshcentral_agents.events import AgentCoreChanged
 from meshcentral_protocol.agent_commands import AgentTag, CoreHash, CoreModule, CoreOk, decode
 from meshcentral_protocol.errors import CommandError
 
@@ -260,7 +260,7 @@ class AgentChannel:
                 core_hash=(core_hash or b"")[:8].hex(),
                 text=f"Agent core of {device.name}: {step}",
             ),
-            device_targets(self._server, device),
+            targets.of_device(self._server.store, device),
         )
 
 

@@ -1,4 +1,4 @@
-"""Events that this plugin publishes, and whom device events go to."""
+"""Events that this plugin publishes."""
 
 from __future__ import annotations
 
@@ -6,19 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from meshcentral.plugins import Device, DeviceGroup, Event, Server
-from meshcentral.plugins.events import EVERYTHING
-
-USER_GROUP_PREFIX = "ugrp/"
-
-
-def device_targets(server: Server, device: Device) -> list[str]:
-    """The device, its group, all-events sessions, and the user groups linked to either."""
-    targets = [device.id, device.group_id, EVERYTHING]
-    group = server.store.groups.get(device.group_id)
-    links = [*device.links, *(group.links if isinstance(group, DeviceGroup) else ())]
-    targets.extend(dict.fromkeys(link for link in links if link.startswith(USER_GROUP_PREFIX)))
-    return targets
+from meshcentral.plugins import Event
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

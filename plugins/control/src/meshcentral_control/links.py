@@ -9,9 +9,9 @@ from meshcentral.plugins.actions import ActionContext
 from meshcentral.plugins.documents import Device, DeviceGroup, Link, User
 from meshcentral.plugins.events import SessionControl
 from meshcentral.plugins.store import Change, Store
+from meshcentral.plugins.targets import of_account
+from meshcentral.plugins.views import account_for_clients
 from meshcentral_control.events import AccountLinksChanged
-from meshcentral_control.targets import of_account
-from meshcentral_control.views import account_for_clients
 
 Linked = DeviceGroup | Device
 

@@ -1,10 +1,10 @@
-"""Who hears of what: the targets of events about devices, groups and accounts (control-protocol reference, 10.1)."""
+"""What a session hears of: the targets that it is subscribed to (control-protocol reference, 10.1)."""
 
 from __future__ import annotations
 
 from meshcentral.plugins import rights
 from meshcentral.plugins.actions import UserSession
-from meshcentral.plugins.documents import Device, DeviceGroup, User
+from meshcentral.plugins.documents import User
 from meshcentral.plugins.events import ALL_USERS, EVERYTHING, USER_MANAGERS
 from meshcentral.plugins.rights import Capability, SiteCapability
 
@@ -33,22 +33,3 @@ def limited_for(user: User | None) -> frozenset[str]:
         for object_id, link in user.links.items()
         if Capability.ALL_EVENTS not in rights.capabilities_of(link.rights)
     )
-
-
-def of_device(device: Device, session: UserSession) -> list[str]:
-    """The device, its group, those who see everything, and who did it."""
-    return _with_actor([EVERYTHING, device.id, device.group_id], session)
-
-
-def of_group(group: DeviceGroup, session: UserSession) -> list[str]:
-    """The group, its members (also those who have just lost it), those who see everything, and who did it."""
-    return _with_actor([EVERYTHING, group.id, *group.links], session)
-
-
-def of_account(user_id: str) -> list[str]:
-    """The account, those who manage accounts, and those who see everything."""
-    return [EVERYTHING, USER_MANAGERS, user_id]
-
-
-def _with_actor(targets: list[str], session: UserSession) -> list[str]:
-    return targets if session.local else [*targets, session.actor]

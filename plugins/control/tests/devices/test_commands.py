@@ -41,6 +41,26 @@ def answering(text: str) -> Callable[..., dict[str, Any]]:
     return lambda message: {"result": f"{text}: {message['cmds']}", "exitcode": 0}
 
 
+async def test_the_command_line_is_seen_only_by_who_may_run_commands(control):
+    """It may hold a password; that a command was run is everybody's who sees the device."""
+    alice, bob = await control.user("alice"), await control.user("bob")
+    group_id = await control.group(alice)
+    async with control.server.store.change(AuditEntry("server", "test")) as change:
+        store = control.server.store
+        change.update(store.users.get("user//bob"), links={group_id: Link(rights=rights.NOTES)})
+        group = store.groups.get(group_id)
+        change.update(group, links={**group.links, "user//bob": Link(rights=rights.NOTES)})
+    control.server.bus.signal(SessionControl.RESUBSCRIBE, ["user//bob"])
+    async with agent_in(control, group_id, run_command=answering("ran")) as agent:
+        await alice.request("runcommands", nodeids=[agent.node_id()], type=3, cmds="login --pass hidden", reply=True)
+        assert (await alice.event("runcommands"))["cmds"] == "login --pass hidden"
+        seen = await bob.event("runcommands")
+        assert (seen["nodeid"], "cmds" in seen) == (agent.node_id(), False)
+        for user, sees in ((alice, True), (bob, False)):
+            [stored] = (await user.request("events", filter="runcommands"))["events"]
+            assert ("cmds" in stored) is sees
+
+
 async def test_the_answer_comes_to_who_asked_and_to_nobody_else(control):
     alice, bob = await control.user("alice"), await control.user("bob")
     group_id = await control.group(alice)

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from meshcentral.plugins import rights
+from meshcentral.plugins import rights, targets
 from meshcentral.plugins.actions import ActionContext, Audit, UserAction, UserSession, on_site
 from meshcentral.plugins.documents import DeviceGroup, Link, User
 from meshcentral.plugins.errors import Conflict, NotAuthorised, NotFound, UsageError
 from meshcentral.plugins.events import SessionControl
 from meshcentral.plugins.rights import SiteCapability
 from meshcentral.plugins.store import Change, Store
-from meshcentral_control import links, targets
+from meshcentral.plugins.views import account_for_clients, device_for_clients, group_for_clients
+from meshcentral_control import links
 from meshcentral_control.accounts.passwords import random_password
 from meshcentral_control.accounts.requests import (
     INVALID_RIGHTS,
@@ -33,7 +34,6 @@ from meshcentral_control.events import (
     GroupChanged,
 )
 from meshcentral_control.links import Linked
-from meshcentral_control.views import account_for_clients, device_for_clients, group_for_clients
 from meshcentral_protocol import identifiers
 from meshcentral_protocol.errors import IdentifierError
 from meshcentral_protocol.identifiers import Kind
@@ -83,9 +83,7 @@ class AccountActions:
         domain = _domain_of(context, request.domain)
         user_id = check_name(request.name, domain)
         _check_grant(session, request.site_rights)
-        password = random_password() if request.random_password else request.password or ""
-        if not request.random_password:
-            check_password(password, request.name)
+        password, weakness = _chosen_password(session, request.password, request.random_password, request.name)
         stored = await self._accounts.hash(password)
         user = _new_user(context, request, user_id, domain)
         async with context.change(user_id, site_rights=request.site_rights) as change:
@@ -96,7 +94,7 @@ class AccountActions:
             self._accounts.put(change, user_id, stored)
             adopted = _adopt_orphans(change, store, user) if session.local else []
         _announce_added(context, store.users.get(user_id) or user, adopted)
-        return {"result": "ok", **({"password": password} if request.random_password else {})}
+        return {"result": "ok", **_told(password if request.random_password else None, weakness)}
 
     async def remove(self, context: ActionContext, request: NamedUser) -> Mapping[str, Any]:
         store = context.server.store
@@ -111,8 +109,12 @@ class AccountActions:
 
     async def change_password(self, context: ActionContext, request: ChangeUserPassword) -> Mapping[str, Any]:
         user_id = _find(context, request.user_id).id
-        password = _new_password(request, _find(context, request.user_id).name)
-        stored = None if password is None else await self._accounts.hash(password)
+        password, weakness, stored = None, None, None
+        if request.random_password or request.password:
+            name = _find(context, user_id).name
+            chosen = _chosen_password(context.session, request.password, request.random_password, name)
+            password, weakness = chosen
+            stored = await self._accounts.hash(password)
         async with context.change(user_id) as change:
             user = _find(context, user_id)
             changed = user.password_changed if stored is None else context.server.clock.milliseconds() // 1000
@@ -122,7 +124,7 @@ class AccountActions:
                 self._accounts.put(change, user.id, stored)
             change.update(user, password_changed=changed)
         _announce_password(context, user.with_(password_changed=changed))
-        return {"result": "ok", **({"password": password} if request.random_password else {})}
+        return {"result": "ok", **_told(password if request.random_password else None, weakness)}
 
 
 # -- rules of who may do what to which account -----------------------------------------------------------------------
@@ -168,14 +170,20 @@ def _domain_of(context: ActionContext, wanted: str | None) -> str:
 # -- parts ------------------------------------------------------------------------------------------------------------
 
 
-def _new_password(request: ChangeUserPassword, name: str) -> str | None:
-    """The password to set, None to keep the old one. Raises UsageError when it breaks a rule."""
-    if request.random_password:
-        return random_password()
-    if not request.password:
-        return None
-    check_password(request.password, name)
-    return request.password
+def _chosen_password(session: UserSession, given: str | None, random: bool, name: str) -> tuple[str, str | None]:
+    """The password to set, and what is weak about it. Raises UsageError when it may not be used."""
+    if random:
+        return random_password(), None
+    password = given or ""
+    return password, check_password(password, name, insist=not session.local)
+
+
+def _told(password: str | None, weakness: str | None) -> dict[str, str]:
+    """Members of the reply: a password that was made here, and a warning about one that was not."""
+    members = {} if password is None else {"password": password}
+    if weakness is not None:
+        members["warning"] = f"The password is weak: {weakness}"
+    return members
 
 
 def _new_user(context: ActionContext, request: AddUser, user_id: str, domain: str) -> User:
@@ -252,7 +260,7 @@ def _announce_members(context: ActionContext, target: Linked) -> None:
             actor_name=session.actor_name,
             group=group_for_clients(target),
         )
-        bus.publish(group_event, targets.of_group(target, session))
+        bus.publish(group_event, targets.of_group(target, session.actor))
         return
     device_event = DeviceEdited(
         domain=target.domain,
@@ -261,7 +269,7 @@ def _announce_members(context: ActionContext, target: Linked) -> None:
         actor_name=session.actor_name,
         node=device_for_clients(target),
     )
-    bus.publish(device_event, targets.of_device(target, session))
+    bus.publish(device_event, targets.of_device(context.server.store, target, session.actor))
 
 
 def _announce_password(context: ActionContext, user: User) -> None:

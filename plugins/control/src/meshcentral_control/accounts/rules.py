@@ -14,6 +14,7 @@ MAX_NAME = 128
 INVALID_NAME = "Invalid username"
 INVALID_PASSWORD = "Invalid password"  # noqa: S105 (a message)
 
+_ADVICE = "Four random words, or --random-password, are a good choice."
 _FORBIDDEN_IN_NAME = re.compile(r"[\s\",/]")
 _COMMON_TEXT = """
     123456789012 1234567890123 12345678901234 123456789123 123123123123 098765432109 987654321098 111111111111
@@ -46,17 +47,27 @@ def check_name(name: str, domain: str) -> str:
         raise UsageError(INVALID_NAME, hint=str(error)) from None
 
 
-def check_password(password: str, name: str) -> None:
-    """Raises UsageError, naming the rule that the password breaks."""
+def weakness_of(password: str, name: str) -> str | None:
+    """The rule that a password breaks; None for a good one."""
     lowered = password.lower()
     if len(password) < MIN_PASSWORD:
-        rule = f"at least {MIN_PASSWORD} characters are needed"
-    elif len(password) > MAX_PASSWORD:
-        rule = f"at most {MAX_PASSWORD} characters are possible"
-    elif len(name) > 2 and name.lower() in lowered:
-        rule = "it must not contain the user name"
-    elif lowered in _COMMON or len(set(lowered)) < 4:
-        rule = "it is one of the first that are tried"
-    else:
-        return
-    raise UsageError(f"{INVALID_PASSWORD}: {rule}", hint="Four random words, or --random-password, are a good choice.")
+        return f"at least {MIN_PASSWORD} characters are needed"
+    if len(name) > 2 and name.lower() in lowered:
+        return "it must not contain the user name"
+    if lowered in _COMMON or len(set(lowered)) < 4:
+        return "it is one of the first that are tried"
+    return None
+
+
+def check_password(password: str, name: str, *, insist: bool) -> str | None:
+    """The rule that a password breaks, for a warning; raises UsageError instead when `insist`.
+
+    The local administrator is warned and not refused: who owns the data folder could write any hash into it, and
+    scripts that move accounts over bring passwords which the peer has taken.
+    """
+    if not 1 <= len(password) <= MAX_PASSWORD:
+        raise UsageError(f"{INVALID_PASSWORD}: 1 to {MAX_PASSWORD} characters are possible", hint=_ADVICE)
+    weakness = weakness_of(password, name)
+    if weakness is not None and insist:
+        raise UsageError(f"{INVALID_PASSWORD}: {weakness}", hint=_ADVICE)
+    return weakness

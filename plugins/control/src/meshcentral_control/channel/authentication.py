@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from meshcentral.plugins import rights
 from meshcentral.plugins.documents import User
 from meshcentral.plugins.rights import SiteCapability
+from meshcentral.plugins.views import has_second_factor
 from meshcentral.plugins.web import Connection
 from meshcentral_control.accounts.service import LoginThrottled
-from meshcentral_control.views import has_second_factor
 
 if TYPE_CHECKING:
     from meshcentral_control.accounts.service import Accounts

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from meshcentral.plugins import rights
 from meshcentral.plugins.server import Server
+from meshcentral.plugins.views import account_for_clients
 from meshcentral_control.channel.session import LOCAL, LOCAL_NAME, ControlSession
-from meshcentral_control.views import account_for_clients
 from meshcentral_protocol.identifiers import encode_base64
 
 if TYPE_CHECKING:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from meshcentral.plugins import targets
 from meshcentral.plugins.actions import ActionContext, Audit, UserAction, on_device
 from meshcentral.plugins.agents import AgentSession
 from meshcentral.plugins.documents import Device
 from meshcentral.plugins.errors import MeshError, NotAuthorised, UsageError
 from meshcentral.plugins.rights import Capability
 from meshcentral_agents.api import Caller, RunAs, Shell, routed_message, run_commands_message
-from meshcentral_control import targets
 from meshcentral_control.devices.requests import RunCommands
 from meshcentral_control.events import CommandsRun
 from meshcentral_protocol.agent_types import AGENT_TYPES, Platform
@@ -133,4 +133,4 @@ def _announce(context: ActionContext, device: Device, request: RunCommands) -> N
         command_type=request.command_type,
         run_as_user=request.run_as_user,
     )
-    context.server.bus.publish(event, targets.of_device(device, session))
+    context.server.bus.publish(event, targets.of_device(context.server.store, device, session.actor))

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from meshcentral.plugins import targets
 from meshcentral.plugins.actions import ActionContext, Audit, UserAction, on_device, signed_in
 from meshcentral.plugins.documents import Device
 from meshcentral.plugins.errors import NotFound
 from meshcentral.plugins.rights import Capability
+from meshcentral.plugins.views import device_for_everyone
 from meshcentral_agents.api import forget_device
-from meshcentral_control import links, targets
+from meshcentral_control import links
 from meshcentral_control.channel.permissions import one_group_named, visible
-from meshcentral_control.devices.inventory import Inventory, device_with_live
+from meshcentral_control.devices.inventory import Inventory
 from meshcentral_control.devices.requests import ChangeDevice, ListDevices, NoMembers, OneDevice, RemoveDevices
 from meshcentral_control.events import DeviceEdited, DeviceRemoved
 from meshcentral_protocol import identifiers
@@ -162,9 +164,9 @@ def _announce_changed(context: ActionContext, device: Device, fields: list[str])
         arguments=(device.name, group.name if group else "", ", ".join(fields)),
         actor_id=session.actor,
         actor_name=session.actor_name,
-        node=device_with_live(device, server),
+        node=device_for_everyone(device, server.agents.get(device.id)),
     )
-    server.bus.publish(event, targets.of_device(device, session))
+    server.bus.publish(event, targets.of_device(server.store, device, session.actor))
 
 
 def _announce_removed(context: ActionContext, device: Device) -> None:
@@ -179,4 +181,4 @@ def _announce_removed(context: ActionContext, device: Device) -> None:
         node_id=device.id,
         group_id=device.group_id,
     )
-    server.bus.publish(event, targets.of_device(device, session))
+    server.bus.publish(event, targets.of_device(server.store, device, session.actor))

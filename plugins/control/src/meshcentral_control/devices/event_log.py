@@ -83,7 +83,8 @@ async def _read(context: ActionContext, request: ListEvents, targets: list[str] 
         and request.filter in (None, event.get("action"))
     )
     cut = [event for event, _ in zip(wanted, range(request.limit), strict=False)]
-    return [{name: value for name, value in event.items() if name not in _HIDDEN} for event in cut]
+    seen = (context.server.bus.redacted(event, session.sees) for event in cut)
+    return [{name: value for name, value in event.items() if name not in _HIDDEN} for event in seen]
 
 
 def _device(context: ActionContext, text: str) -> Device | None:

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from meshcentral.plugins import rights
+from meshcentral.plugins import rights, targets
 from meshcentral.plugins.actions import ActionContext, Audit, UserAction, on_group, on_site, signed_in
 from meshcentral.plugins.documents import DeviceGroup, User
 from meshcentral.plugins.errors import NotAuthorised, NotFound, UsageError
 from meshcentral.plugins.rights import Capability, SiteCapability
 from meshcentral.plugins.store import Store
-from meshcentral_control import links, targets
+from meshcentral.plugins.views import group_for_clients
+from meshcentral_control import links
 from meshcentral_control.devices.requests import CreateGroup, EditGroup, NoMembers, RemoveGroup
 from meshcentral_control.events import GroupChanged, GroupCreated, GroupRemoved
-from meshcentral_control.views import group_for_clients
 from meshcentral_protocol import identifiers
 from meshcentral_protocol.errors import IdentifierError
 from meshcentral_protocol.identifiers import Kind
@@ -90,7 +90,7 @@ async def create_group(context: ActionContext, request: CreateGroup) -> Mapping[
         actor_name=session.actor_name,
         group=body,
     )
-    server.bus.publish(event, targets.of_group(group, session))
+    server.bus.publish(event, targets.of_group(group, session.actor))
     return {"result": "ok", "meshid": group.id, "links": body["links"]}
 
 
@@ -117,7 +117,7 @@ async def edit_group(context: ActionContext, request: EditGroup) -> Mapping[str,
         actor_name=session.actor_name,
         group=group_for_clients(group),
     )
-    server.bus.publish(event, targets.of_group(group, session))
+    server.bus.publish(event, targets.of_group(group, session.actor))
     return {"result": "ok"}
 
 
@@ -142,7 +142,7 @@ async def remove_group(context: ActionContext, request: RemoveGroup) -> Mapping[
         actor_name=session.actor_name,
         group=group_for_clients(group),
     )
-    server.bus.publish(event, targets.of_group(group, session))
+    server.bus.publish(event, targets.of_group(group, session.actor))
     links.announce_accounts(context, unlinked)
     for device in members:
         if (agent := server.agents.get(device.id)) is not None:

@@ -10,15 +10,12 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from meshcentral.plugins.actions import EncodedJson, UserSession
-from meshcentral.plugins.agents import AgentSession
 from meshcentral.plugins.documents import Device
-from meshcentral_control.views import device_for_clients, is_same_for_everyone
+from meshcentral.plugins.views import device_for_clients, is_same_for_everyone, live_members
 
 if TYPE_CHECKING:
     from meshcentral.plugins.server import Server
 
-AGENT_CONNECTED = 1
-POWERED_ON = 1
 _SLACK = 1000
 
 
@@ -72,21 +69,6 @@ class Inventory:
         devices = self._server.store.devices
         if len(self._rows) > len(devices) + _SLACK:
             self._rows = {key: row for key, row in self._rows.items() if devices.get(key) is row[0]}
-
-
-def live_members(agent: AgentSession) -> dict[str, Any]:
-    """What is true of a connected device now and never stored (control-protocol reference, 5.3)."""
-    return {
-        "conn": AGENT_CONNECTED,
-        "pwr": POWERED_ON,
-        "agct": int(agent.connected_at.timestamp() * 1000),
-    }
-
-
-def device_with_live(device: Device, server: Server) -> dict[str, Any]:
-    """A device for an event: stored members as everybody may see them, and live ones."""
-    agent = server.agents.get(device.id)
-    return {**device_for_clients(device), **(live_members(agent) if agent is not None else {})}
 
 
 def _encode(value: str | Mapping[str, Any]) -> bytes:

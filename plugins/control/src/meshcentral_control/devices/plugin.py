@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from meshcentral.plugins.actions import UserAction
-from meshcentral.plugins.events import EventType
+from meshcentral.plugins.events import EventType, Redaction
 from meshcentral.plugins.hookspecs import hookimpl
 from meshcentral.plugins.plugin import Plugin
+from meshcentral.plugins.rights import Capability
 
 if TYPE_CHECKING:
     from meshcentral.plugins.server import Server
@@ -34,6 +35,11 @@ class DevicesPlugin(Plugin):
         yield from DeviceActions(Inventory(server)).actions()
         yield from CommandActions(agent_replies(server)).actions()
         yield from event_log.actions()
+
+    @hookimpl
+    def register_redactions(self) -> Iterable[Redaction]:
+        """Command lines may hold secrets: only who may run commands on the device sees them."""
+        yield Redaction("runcommands", ("cmds",), Capability.RUN_COMMANDS)
 
     @hookimpl
     def register_event_types(self) -> Iterable[EventType]:

@@ -8,7 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from meshcentral.plugins.agents import AgentSession
 from meshcentral.plugins.documents import Device, DeviceGroup, User
+
+AGENT_CONNECTED = 1
+"""Bit of `conn` for the agent."""
+POWERED_ON = 1
+POWER_UNKNOWN = 0
 
 _ACCOUNT_HIDDEN = frozenset(
     {
@@ -75,6 +81,20 @@ def device_for_clients(device: Device, user_id: str | None = None) -> dict[str, 
         if kind:
             body[name] = kind
     return body
+
+
+def live_members(agent: AgentSession) -> dict[str, Any]:
+    """What is true of a connected device now and never stored (control-protocol reference, 5.3)."""
+    return {
+        "conn": AGENT_CONNECTED,
+        "pwr": POWERED_ON,
+        "agct": int(agent.connected_at.timestamp() * 1000),
+    }
+
+
+def device_for_everyone(device: Device, agent: AgentSession | None) -> dict[str, Any]:
+    """A device for an event: stored members as everybody may see them, and live ones while its agent is connected."""
+    return {**device_for_clients(device), **(live_members(agent) if agent is not None else {})}
 
 
 def is_same_for_everyone(device: Device) -> bool:
