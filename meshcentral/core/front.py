@@ -30,11 +30,9 @@ HEAD_TIMEOUT = 10.0
 MAX_WAITING_HEADS = 2048
 """Connections without a head at one time; one more drops the oldest."""
 
-_TIMING = {
-    Access.AGENT: Timing(),
-    Access.USER: Timing(ping_after=60.0),
-    Access.PUBLIC: Timing(ping_after=60.0),
-}
+AGENT_IDLE = 150.0
+"""Seconds of silence after which an agent is dropped; agents ping after 120 s."""
+_PINGED = Timing(ping_after=60.0)
 
 log = logging.getLogger("meshcentral.front")
 
@@ -63,6 +61,7 @@ class Reception:
     shown_certificates: Callable[[], tuple[CertificateHashes, ...]]
     http: HttpHost
     spawn: Spawn
+    agent_timing: Timing = field(default_factory=lambda: Timing(idle=AGENT_IDLE))
     waiting: Sweep[Front] = field(default_factory=Sweep)
     sockets: WebSockets = field(default_factory=WebSockets)
     draining: bool = False
@@ -174,7 +173,7 @@ class Front(asyncio.Protocol):
             connection,
             max_message=route.max_message,
             max_buffer=route.max_buffer,
-            timing=_TIMING[route.access],
+            timing=reception.agent_timing if route.access is Access.AGENT else _PINGED,
             siblings=reception.sockets,
         )
         self._transport = None

@@ -12,10 +12,11 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from meshcentral.core.front import HEAD_TIMEOUT, Carrier, Front, Reception
+from meshcentral.core.front import AGENT_IDLE, HEAD_TIMEOUT, Carrier, Front, Reception
 from meshcentral.core.hypercorn_handover import AsgiApplication, HypercornHost
 from meshcentral.core.redirect import Redirect, Target
 from meshcentral.core.websocket.codec import GOING_AWAY
+from meshcentral.core.websocket.protocol import Timing
 from meshcentral.core.websocket.queued import Spawn
 from meshcentral.core.websocket.sweep import Sweep
 from meshcentral.plugins.errors import ConfigurationError, Conflict
@@ -32,7 +33,7 @@ class Listeners:
 
     `app` is the ASGI application, `sockets` the WebSocket routes, `domains` the configured domains (with `""`),
     `origins` gives our own origins (`https://name[:port]`), `shown_certificates` what clients of the TLS ports are
-    shown at the moment, and `spawn` starts the handlers' tasks.
+    shown at the moment, `spawn` starts the handlers' tasks, and `agent_idle` seconds of silence end an agent's socket.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class Listeners:
         origins: Callable[[], frozenset[str]],
         shown_certificates: Callable[[], tuple[CertificateHashes, ...]],
         spawn: Spawn,
+        agent_idle: float = AGENT_IDLE,
     ) -> None:
         self._http = HypercornHost(app, spawn)
         self._http.give_back = self._take_back
@@ -54,6 +56,7 @@ class Listeners:
             shown_certificates=shown_certificates,
             http=self._http,
             spawn=spawn,
+            agent_timing=Timing(idle=agent_idle),
         )
         self._redirects: Sweep[Redirect] = Sweep()
         self._servers: list[asyncio.Server] = []

@@ -191,6 +191,7 @@ class Server:
             origins=self._origins,
             shown_certificates=self._shown_certificates,
             spawn=self.spawn,
+            agent_idle=settings.agent_idle_timeout,
         )
         self._listeners = listeners
         self._closers.append(self._drain)
