@@ -278,3 +278,16 @@ async def _first_event(mesh: Mesh, stream: asyncio.StreamReader) -> dict[str, An
             await asyncio.wait([line], timeout=0.3)
     event: dict[str, Any] = json.loads(line.result())
     return event
+
+
+async def test_a_damaged_database_is_reported_and_not_served(mesh: Mesh) -> None:
+    await mesh.json("group", "add", "office")
+    database = mesh.data / "mesh.sqlite3"
+    content = bytearray(database.read_bytes())
+    for offset in range(4096, len(content), 512):
+        content[offset] ^= 0xFF
+    database.write_bytes(content)
+    report = await mesh.json("db", "check", code=1)
+    assert report["ok"] is False
+    assert report["findings"]
+    assert (await mesh.error("group", "list", code=1))["code"] == "database"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import logging
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -162,14 +161,7 @@ class CorePlugin(Plugin):
     async def _check_database(self, context: ActionContext, request: NoArguments) -> Mapping[str, Any]:
         database = self._server.paths.database
         await self._server.store.flush()
-        report = await self._server.run_blocking(lambda: check_database(database))
-        return {
-            "ok": report.sound,
-            "documents": report.documents,
-            "events": report.events,
-            "findings": [dataclasses.asdict(finding) for finding in report.findings],
-            "audit": dataclasses.asdict(report.audit) if report.audit else None,
-        }
+        return (await self._server.run_blocking(lambda: check_database(database))).describe()
 
     async def _status(self, context: ActionContext, request: NoArguments) -> Mapping[str, Any]:
         server = self._server

@@ -125,6 +125,7 @@ def hosting(tls_files: tuple[CertificateFiles, CertificateFiles], tmp_path: Path
         sockets: Sequence[SocketRoute] = (),
         domains: Sequence[str] = ("", "customer"),
         health: Callable[[], Coroutine[Any, Any, list[Health]]] = _healthy,
+        agent_idle: float = 150.0,
     ) -> AsyncIterator[Hosting]:
         tasks: set[asyncio.Task[None]] = set()
 
@@ -152,6 +153,7 @@ def hosting(tls_files: tuple[CertificateFiles, CertificateFiles], tmp_path: Path
             origins=origins,
             shown_certificates=lambda: SHOWN,
             spawn=spawn,
+            agent_idle=agent_idle,
         )
         port = await listeners.open_tls(["127.0.0.1"], 0, make_context("intermediate", tls_files))
         await listeners.open_local(tmp_path / "control.sock")

@@ -139,6 +139,21 @@ async def test_draining_closes_sockets_and_finishes_requests(hosting) -> None:
         half_writer.close()
 
 
+async def test_a_silent_agent_is_dropped_after_the_configured_time(hosting) -> None:
+    async def handler(socket: Socket) -> None:
+        await socket.receive()
+
+    sockets = [SocketRoute("/agent.ashx", handler, Access.AGENT), SocketRoute("/user.ashx", handler, Access.USER)]
+    async with (
+        hosting(sockets=sockets, agent_idle=1) as host,
+        connect(host.wss("/agent.ashx"), ssl=host.client_context) as agent,
+        connect(host.wss("/user.ashx"), ssl=host.client_context) as user,
+    ):
+        with pytest.raises(ConnectionClosed):
+            await agent.recv()
+        await (await user.ping())
+
+
 async def test_what_does_not_end_in_time_is_dropped(hosting) -> None:
     begun = asyncio.Event()
     cancelled: list[str] = []

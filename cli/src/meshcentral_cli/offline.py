@@ -10,7 +10,7 @@ import logging
 import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from meshcentral.plugins.errors import ConfigurationError
 
@@ -61,6 +61,16 @@ async def in_process(data: Path) -> AsyncIterator[Socket]:
             yield await server.open_local(CONTROL_PATH)
         finally:
             await server.stop()
+
+
+def check_database(data: Path) -> dict[str, Any]:
+    """The report of a database that no server has open. Raises Busy when one has."""
+    paths = initialised(data)
+    from meshcentral.core.lock import DataFolderLock
+    from meshcentral.core.store.check import check_database as check
+
+    with DataFolderLock(paths):
+        return check(paths.database).describe()
 
 
 @contextlib.contextmanager

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import Connection, Engine, func, inspect, select
 from sqlalchemy.exc import SQLAlchemyError
@@ -47,6 +48,16 @@ class DatabaseReport:
     def sound(self) -> bool:
         """Nothing is wrong."""
         return not self.findings
+
+    def describe(self) -> dict[str, Any]:
+        """As JSON, for the control channel and `mesh db check`."""
+        return {
+            "ok": self.sound,
+            "documents": self.documents,
+            "events": self.events,
+            "findings": [asdict(finding) for finding in self.findings],
+            "audit": asdict(self.audit) if self.audit else None,
+        }
 
 
 def check_database(path: Path) -> DatabaseReport:
