@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bench.errors import BenchError
 from bench.load import generator
-from bench.processes import allow_many_sockets
+from bench.processes import allow_many_sockets, last_words
 from bench.report import document, table
 from bench.run import Run
 from bench.scenarios import control, hold, memory, micro, start, storm
@@ -41,6 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 SCENARIOS[name](run)
         except BenchError as error:
             print(f"bench: {error}", file=sys.stderr)
+            for subject in run.subjects:
+                print(f"--- {subject.side} said last:\n{last_words(subject.log)}", file=sys.stderr)
             code = 1
         except KeyboardInterrupt:
             print("bench: stopped; what was measured so far:", file=sys.stderr)

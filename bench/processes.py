@@ -20,6 +20,11 @@ OPEN_FILES = 16_384
 STOP_SECONDS = 15.0
 
 
+def last_words(log: Path, size: int = 2000) -> str:
+    """The end of a log; empty when there is none."""
+    return log.read_text(errors="replace")[-size:].strip() if log.exists() else ""
+
+
 def allow_many_sockets() -> None:
     """Raise the limit of open files for this process and those it starts, as far as the system lets us."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -75,9 +80,9 @@ class Tree:
         assert self._process.stdout is not None
         return self._process.stdout
 
-    def last_words(self, size: int = 2000) -> str:
+    def last_words(self) -> str:
         """The end of what it wrote to its log."""
-        return self._log.read_text(errors="replace")[-size:].strip()
+        return last_words(self._log)
 
     def cpu_seconds(self) -> float:
         """User and system time of the tree since its start, descendants that have ended included."""
@@ -144,7 +149,7 @@ def run_to_end(command: Sequence[str], *, log: Path, seconds: float = 60.0, text
         except subprocess.TimeoutExpired:
             raise BenchError(f"{command[0]} did not end within {seconds:g} s") from None
     if done.returncode:
-        raise BenchError(f"{' '.join(command)} failed: {log.read_text(errors='replace')[-2000:]}")
+        raise BenchError(f"{' '.join(command)} failed: {last_words(log)}")
     return done.stdout.decode()
 
 

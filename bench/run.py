@@ -62,5 +62,8 @@ def check_count(load: Generator, expected: int) -> None:
         if connected == expected:
             return
         if time.monotonic() > deadline:
-            raise BenchError(f"the server counts {connected} connected agents, not {expected}")
+            alive = load.order("alive")["alive"]
+            raise BenchError(
+                f"the server counts {connected} connected agents, not {expected}; {alive} sockets are open"
+            )
         time.sleep(0.2)

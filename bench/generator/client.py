@@ -42,7 +42,7 @@ def any_certificate() -> ssl.SSLContext:
 class ClientSocket(asyncio.Protocol):
     """One connection. Subclasses take `opened`, `message`, `ponged` and `ended`."""
 
-    __slots__ = ("_buffer", "_open", "_request", "_transport")
+    __slots__ = ("_buffer", "_missing", "_open", "_request", "_transport")
 
     def __init__(self, path: str, headers: Mapping[str, str] | None = None) -> None:
         lines = [
@@ -55,7 +55,9 @@ class ClientSocket(asyncio.Protocol):
             *(f"{name}: {value}" for name, value in (headers or {}).items()),
         ]
         self._request = "\r\n".join(lines).encode() + b"\r\n\r\n"
-        self._buffer = b""
+        self._buffer = bytearray()
+        self._missing = 0
+        """Bytes that a frame still lacks: a long one is put together once, not with every chunk."""
         self._open = False
         self._transport: asyncio.Transport | None = None
 
@@ -121,11 +123,16 @@ class ClientSocket(asyncio.Protocol):
             self.ended(str(exc or "the server closed the connection"))
 
     def data_received(self, data: bytes) -> None:
-        data = self._buffer + data if self._buffer else data
+        if self._buffer:
+            self._buffer += data
+            self._missing -= len(data)
+            if self._missing > 0:
+                return
+            data = bytes(self._buffer)
         try:
             if not self._open:
                 data = self._read_head(data)
-            self._buffer = self._read_frames(data) if self._open else data
+            self._buffer = bytearray(self._read_frames(data) if self._open else data)
         except BenchError as error:
             transport, self._transport = self._transport, None
             if transport is not None:
@@ -155,6 +162,7 @@ class ClientSocket(asyncio.Protocol):
                 start += 8
                 length = int.from_bytes(data[start - 8 : start], "big")
             if size < start or size < start + length:
+                self._missing = start + length - size if size >= start else 0
                 break
             position = start + length
             self._take(first, data[start:position])
