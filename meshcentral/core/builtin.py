@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from pydantic import Field
 
 from meshcentral import __version__
 from meshcentral.core import systemd
+from meshcentral.core.certificates import CertificateStore
+from meshcentral.core.config import Configuration
+from meshcentral.core.paths import DataPaths
+from meshcentral.core.store import DocumentStore
 from meshcentral.core.store.check import check_database
 from meshcentral.plugins import events
 from meshcentral.plugins.actions import (
@@ -26,11 +30,9 @@ from meshcentral.plugins.events import EventType
 from meshcentral.plugins.hookspecs import hookimpl
 from meshcentral.plugins.plugin import Plugin
 from meshcentral.plugins.rights import SiteCapability
+from meshcentral.plugins.server import Server
 from meshcentral.plugins.services import Health, Restart, Service
 from meshcentral.plugins.store import Retention
-
-if TYPE_CHECKING:
-    from meshcentral.core.server import Server
 
 log = logging.getLogger("meshcentral.core")
 
@@ -48,13 +50,28 @@ class RotateCertificate(ActionRequest):
     purpose: str = Field(pattern="^web$", description="only `web`: agents trust the others for years")
 
 
+class Core(Server, Protocol):
+    """The server as its own plugin sees it: what plugins see, and the parts behind it."""
+
+    @property
+    def configuration(self) -> Configuration: ...
+    @property
+    def paths(self) -> DataPaths: ...
+    @property
+    def store(self) -> DocumentStore: ...
+    @property
+    def certificates(self) -> CertificateStore: ...
+    async def refresh_certificates(self) -> None: ...
+    async def rotate_certificate(self, purpose: str) -> None: ...
+
+
 class CorePlugin(Plugin):
     """Certificates, retention, health and the server's own actions."""
 
     name = "core"
     summary = "Certificates, retention, health, server actions"
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Core) -> None:
         self._server = server
 
     # -- declarations -------------------------------------------------------------------------------------------

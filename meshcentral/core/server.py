@@ -30,8 +30,9 @@ from meshcentral.core.websocket.memory import memory_pair
 from meshcentral.plugins.dispatch import HookFailure, Hooks
 from meshcentral.plugins.errors import Conflict, NotFound, SocketClosed
 from meshcentral.plugins.events import EVERYTHING, CertificateChanged
-from meshcentral.plugins.manager import PluginManager, PluginRecord
+from meshcentral.plugins.manager import PluginManager
 from meshcentral.plugins.plugin import Plugin
+from meshcentral.plugins.records import PluginRecord
 from meshcentral.plugins.server import Clock, Pool, PublicAddress
 from meshcentral.plugins.services import Health
 from meshcentral.plugins.web import CertificateHashes, Connection, Socket, SocketRoute

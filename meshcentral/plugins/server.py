@@ -16,7 +16,7 @@ from meshcentral.plugins.web import CertificateHashes, Socket
 
 if TYPE_CHECKING:
     from meshcentral.plugins.dispatch import Hooks
-    from meshcentral.plugins.manager import PluginRecord
+    from meshcentral.plugins.records import PluginRecord
 
 T = TypeVar("T")
 

@@ -12,8 +12,9 @@ import pytest
 
 from meshcentral.plugins.errors import ConfigurationError, NotReady
 from meshcentral.plugins.hookspecs import hookimpl, hookspec
-from meshcentral.plugins.manager import PluginManager, PluginRecord, State, load_order
+from meshcentral.plugins.manager import PluginManager, load_order
 from meshcentral.plugins.plugin import API_VERSION, Plugin
+from meshcentral.plugins.records import PluginRecord, State
 from meshcentral.plugins.services import Service
 
 SERVER: Any = SimpleNamespace()

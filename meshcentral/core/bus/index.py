@@ -3,8 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Protocol
 
-from meshcentral.core.bus.subscriptions import Registration
+from meshcentral.core.bus.publication import Publication
+from meshcentral.plugins.events import SessionControl
+
+
+class Registration(Protocol):
+    """What the index holds. Neither method raises."""
+
+    targets: frozenset[str]
+
+    def offer(self, publication: Publication) -> None: ...
+    def control(self, signal: SessionControl) -> None: ...
 
 
 class TargetIndex:

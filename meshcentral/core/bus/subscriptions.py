@@ -6,28 +6,17 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
+from meshcentral.core.bus.index import TargetIndex
 from meshcentral.core.bus.publication import Publication
 from meshcentral.plugins.errors import Conflict
 from meshcentral.plugins.events import SessionControl, Subscriber
-
-if TYPE_CHECKING:
-    from meshcentral.core.bus.index import TargetIndex
 
 log = logging.getLogger("meshcentral.bus")
 
 QUEUE_LIMIT = 1000
 """Events that wait for one slow recipient."""
-
-
-class Registration(Protocol):
-    """What the index holds. Neither method raises."""
-
-    targets: frozenset[str]
-
-    def offer(self, publication: Publication) -> None: ...
-    def control(self, signal: SessionControl) -> None: ...
 
 
 class QueuedSubscription:
