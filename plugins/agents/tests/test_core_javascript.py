@@ -171,6 +171,7 @@ def test_commands_do_not_wait_for_each_other(run: Run) -> None:
 def test_the_time_limit_stops_the_whole_command(run: Run) -> None:
     (answer,) = answers(run(commands("echo begin; sleep 5; echo end", timeout=1), {"wait": 1600}))
     assert answer["result"] == "begin\n\n[stopped: still running after 1 s]\n"
+    assert answer["error"] == "stopped: still running after 1 s"
     assert answer["exitcode"] is None
 
 

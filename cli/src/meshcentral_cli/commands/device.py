@@ -119,21 +119,22 @@ async def _run_all(
         if isinstance(answer, MeshError):
             failures.append(answer)
             answer = {"id": target["id"], "output": "", "exit_code": None, "error": str(answer)}
+        elif answer["error"] is not None:
+            failures.append(MeshError(answer["error"]))
         outcomes.append(answer)
     return outcomes, failures
 
 
-def _outcome(device_id: str, reply: dict[str, Any]) -> Record | MeshError:
-    """What an agent answered: output, with the exit code where the platform tells it, or why it did not run."""
-    code = reply.get("exitcode")
-    output = reply.get("result")
-    if reply.get("error"):
-        return MeshError(str(reply["error"]))
+def _outcome(device_id: str, reply: dict[str, Any]) -> Record:
+    """What an agent answered: output, the exit code where the platform tells it, and why it did not run to its end."""
+    code, output, error = reply.get("exitcode"), reply.get("result"), reply.get("error")
+    # Of a refused command the text is all there is: MeshCtrl shows `result`, so the agent says it there too.
+    said = isinstance(output, str) and output != error
     return {
         "id": device_id,
-        "output": output if isinstance(output, str) else "",
+        "output": output if said else "",
         "exit_code": code if isinstance(code, int) and not isinstance(code, bool) else None,
-        "error": None,
+        "error": str(error) if error else None,
     }
 
 
@@ -144,12 +145,11 @@ def _print(mesh: Invocation, targets: Sequence[Record], outcomes: Sequence[Recor
         return
     for target, outcome in zip(targets, outcomes, strict=True):
         name = one_line(target["name"] or target["id"])
-        if outcome["error"] is not None:
-            mesh.output.complain(f"{name}: {outcome['error']}")
-            continue
         prefix = f"{name}: " if len(targets) > 1 else ""
         for line in many_lines(outcome["output"]).splitlines():
             print(f"{prefix}{line}")
+        if outcome["error"] is not None:
+            mesh.output.complain(f"{name}: {outcome['error']}")
 
 
 async def _devices(client: ControlClient) -> list[Record]:

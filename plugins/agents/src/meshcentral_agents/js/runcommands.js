@@ -137,8 +137,9 @@ function stop(job) {
     }
 }
 
-/** Take the job out of the table and give its output; later events of its child are ignored. */
-function finish(job, exitCode, note, done) {
+/** Take the job out of the table and give its output; later events of its child are ignored. `stopped` says why it
+ * did not end by itself, null if it did. */
+function finish(job, exitCode, stopped, done) {
     if (running[job.key] !== job) { return; }
     delete running[job.key];
     runningCount--;
@@ -148,7 +149,8 @@ function finish(job, exitCode, note, done) {
     });
     var output = job.size > 0 ? text.decode(Buffer.concat(job.chunks)) : ''; // of nothing, concat makes no buffer
     if (job.dropped > 0) { output += '\n[output truncated: ' + job.dropped + ' more bytes]\n'; }
-    done(output + note, exitCode);
+    if (stopped !== null) { output += '\n[' + stopped + ']\n'; }
+    done(output, exitCode, stopped);
 }
 
 function collect(job, data) {
@@ -163,7 +165,7 @@ function collect(job, data) {
     job.size += copy.length;
 }
 
-/** Run a request; done(output, exitCode) is called once. Throws Refused when it cannot be started. */
+/** Run a request; done(output, exitCode, problem) is called once. Throws Refused when it cannot be started. */
 function run(request, done) {
     if (runningCount >= MAX_RUNNING) { throw new Refused('more than ' + MAX_RUNNING + ' commands are running'); }
     var made = plan(request);
@@ -180,12 +182,12 @@ function run(request, done) {
     job.child.stdout.on('data', take);
     job.child.stderr.on('data', take);
     job.child.on('exit', function (code) {
-        finish(job, typeof code === 'number' ? code : null, '', done);
+        finish(job, typeof code === 'number' ? code : null, null, done);
     });
     job.timer = setTimeout(function () {
         job.timer = null; // to clear a timer that has fired is an error
         stop(job);
-        finish(job, null, '\n[stopped: still running after ' + request.seconds + ' s]\n', done);
+        finish(job, null, 'stopped: still running after ' + request.seconds + ' s', done);
     }, request.seconds * 1000);
 }
 
@@ -208,7 +210,7 @@ function parse(message) {
 
 function attach(dispatch) {
     dispatch.on('runcommands', function (message) {
-        function answer(output, exitCode, refused) {
+        function answer(output, exitCode, problem) {
             if (!message.reply) { return; }
             var body = {
                 action: 'msg',
@@ -218,7 +220,7 @@ function attach(dispatch) {
                 sessionid: message.sessionid,
                 responseid: message.responseid
             };
-            if (refused) { body.error = refused; }
+            if (problem) { body.error = problem; }
             dispatch.send(body);
         }
         try {
