@@ -96,14 +96,15 @@ class DataPaths:
         """The owner-only local socket: in `run`, or in the runtime directory when that path is too long to bind.
 
         A socket that exists wins over the preferred place, so that a command finds a server which was started in
-        another environment (by a service manager, say).
+        another environment (by a service manager, say). One in somebody else's folder does not count: the last of the
+        places is open to everybody, and who answered there would be told passwords.
         """
         usual = self.run / "control.sock"
         if len(os.fsencode(usual)) <= LONGEST_SOCKET_PATH:
             return usual
         tag = hashlib.sha256(os.fsencode(self.data)).hexdigest()[:16]
         candidates = [base / f"meshcentral-{_user_id()}-{tag}" / "control.sock" for base in _runtime_directories()]
-        return next((candidate for candidate in candidates if candidate.exists()), candidates[0])
+        return next((candidate for candidate in candidates if _is_ours(candidate)), candidates[0])
 
     def create(self) -> None:
         """Make the folders that are missing and tighten those that are there.
@@ -167,6 +168,16 @@ def _tighten(path: Path, mode: int) -> None:
     if loose:
         path.chmod(stat.S_IMODE(found.st_mode) & mode)
         log.warning("tightened the mode of %s from %04o to %04o", path, stat.S_IMODE(found.st_mode), mode)
+
+
+def _is_ours(socket: Path) -> bool:
+    """Whether a socket is there, in a folder that belongs to this user and that nobody else may write to."""
+    try:
+        folder = socket.parent.lstat()
+    except OSError:
+        return False
+    private = stat.S_ISDIR(folder.st_mode) and not folder.st_mode & 0o022
+    return private and folder.st_uid == _user_id() and socket.exists()
 
 
 def _user_id() -> int:

@@ -5,13 +5,23 @@ from __future__ import annotations
 import logging
 import socket
 import stat
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from meshcentral.core import paths as paths_module
 from meshcentral.core.paths import LONGEST_SOCKET_PATH, DataPaths
 from meshcentral.plugins.errors import ConfigurationError
+
+
+@pytest.fixture
+def short() -> Iterator[Path]:
+    """A folder whose path leaves room for a socket's name, wherever the tests' own folder is."""
+    with tempfile.TemporaryDirectory(prefix="m") as folder:
+        yield Path(folder)
 
 
 def mode(path: Path) -> int:
@@ -105,15 +115,19 @@ def test_a_socket_path_that_is_too_long(deep: DataPaths, tmp_path: Path, monkeyp
     assert mode(place.parent) == 0o700
 
 
-def test_a_socket_made_in_another_environment_is_found(
-    deep: DataPaths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_socket_made_in_another_environment_is_found_unless_it_is_anothers(
+    deep: DataPaths, short: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(paths_module, "_runtime_directories", lambda: [tmp_path])
+    monkeypatch.setattr(paths_module, "_runtime_directories", lambda: [short])
     served = deep.control_socket
-    served.parent.mkdir()
+    served.parent.mkdir(mode=0o700)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(served))
-        other = tmp_path / "other"
-        other.mkdir()
-        monkeypatch.setattr(paths_module, "_runtime_directories", lambda: [other, tmp_path])
+        monkeypatch.setattr(paths_module, "_runtime_directories", lambda: [tmp_path, short])
         assert deep.control_socket == served
+        served.parent.chmod(0o777)
+        assert deep.control_socket != served
+        served.parent.chmod(0o700)
+        user = paths_module._user_id()
+        monkeypatch.setattr(paths_module.Path, "lstat", lambda path: SimpleNamespace(st_mode=0o40700, st_uid=user + 1))
+        assert deep.control_socket != served
