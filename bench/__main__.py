@@ -10,9 +10,10 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from bench import identities
 from bench.errors import BenchError
 from bench.load import generator
-from bench.processes import allow_many_sockets, last_words
+from bench.processes import allow_many_sockets, keep_byte_code, last_words
 from bench.report import document, table
 from bench.run import Run
 from bench.scenarios import control, hold, memory, micro, start, storm
@@ -28,6 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, _interrupt)
     allow_many_sockets()
+    keep_byte_code(identities.cache_folder() / "byte-code")
     chosen = options.scenario or list(SCENARIOS)
     rounds = options.rounds or (1 if options.quick else 3)
     code = 0
