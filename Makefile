@@ -19,6 +19,9 @@ PEER     := $(CACHE)/$(shell cksum < tests/peer/package-lock.json | cut -d' ' -f
 export MESH_PEER_DIR ?= $(PEER)/node_modules/meshcentral
 export UV_PYTHON_DOWNLOADS := never
 export UV_NO_PROGRESS := 1
+# Without cached byte code every start pays seconds for compiling the libraries.
+export UV_COMPILE_BYTECODE := 1
+unexport PYTHONDONTWRITEBYTECODE
 
 SOURCES  := meshcentral protocol cli plugins tests bench
 PROJECTS := pyproject.toml $(wildcard protocol/pyproject.toml cli/pyproject.toml plugins/*/pyproject.toml)
@@ -34,6 +37,7 @@ $(VENV)/.synced: $(PROJECTS) requirements.lock requirements-dev.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet -r requirements.lock
 	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --no-build-isolation --no-deps -r requirements-dev.txt
+	@$(BIN)/python -m compileall -q meshcentral protocol/src cli/src plugins
 	@touch $@
 
 run: setup      ## a listening server with an administrator, made on first use

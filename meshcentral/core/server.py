@@ -9,23 +9,20 @@ import asyncio
 import dataclasses
 import logging
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from meshcentral.core import systemd
 from meshcentral.core.agents import Agents
-from meshcentral.core.app import create_application
 from meshcentral.core.builtin import CorePlugin
 from meshcentral.core.bus import EventBus
 from meshcentral.core.certificates import CertificateSettings, CertificateStore, Purpose
 from meshcentral.core.clock import SystemClock
 from meshcentral.core.config import Configuration
-from meshcentral.core.listeners import Listeners
 from meshcentral.core.lock import DataFolderLock
 from meshcentral.core.paths import DataPaths
 from meshcentral.core.store import DocumentStore
 from meshcentral.core.supervisor import Supervisor, once_ready
 from meshcentral.core.tasks import BlockingPools, Tasks
-from meshcentral.core.tls import LiveContext
 from meshcentral.core.websocket.memory import memory_pair
 from meshcentral.plugins.dispatch import HookFailure, Hooks
 from meshcentral.plugins.errors import Conflict, NotFound, SocketClosed
@@ -36,6 +33,10 @@ from meshcentral.plugins.records import PluginRecord
 from meshcentral.plugins.server import Clock, Pool, PublicAddress
 from meshcentral.plugins.services import Health
 from meshcentral.plugins.web import CertificateHashes, Connection, Socket, SocketRoute
+
+if TYPE_CHECKING:
+    from meshcentral.core.listeners import Listeners
+    from meshcentral.core.tls import LiveContext
 
 log = logging.getLogger("meshcentral.server")
 
@@ -174,6 +175,11 @@ class Server:
         self._closers.append(self._shut_down_plugins)
 
     async def _listen(self) -> None:
+        # A third of the import time of the server, which offline commands need not pay.
+        from meshcentral.core.app import create_application
+        from meshcentral.core.listeners import Listeners
+        from meshcentral.core.tls import LiveContext
+
         settings = self.configuration.settings
         bind = [settings.bind] if settings.bind else []
         routes = self._claims("register_routes", lambda route: [f"{method} {route.path}" for method in route.methods])
