@@ -7,6 +7,7 @@ import json
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from bench.errors import BenchError
 from bench.load import generator
 from bench.processes import allow_many_sockets, keep_byte_code, last_words
 from bench.report import document, table
-from bench.run import Run
+from bench.run import SETTLE, Run
 from bench.scenarios import control, hold, memory, micro, start, storm
 from bench.subjects import OurServer, Peer, Subject, peer_package
 
@@ -99,6 +100,7 @@ def _prepare(run: Run) -> None:
         run.progress(f"preparing {subject.side}")
         with subject.prepared() as running, generator(running, run.folder) as load:
             subject.group = load.order("create_group", name="bench")["id"]
+            time.sleep(SETTLE)  # the peer writes after it has answered, and an ended process writes no more
 
 
 def _interrupt(number: int, frame: object) -> None:

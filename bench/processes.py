@@ -20,7 +20,7 @@ OPEN_FILES = 16_384
 STOP_SECONDS = 15.0
 
 
-def last_words(log: Path, size: int = 2000) -> str:
+def last_words(log: Path, size: int = 800) -> str:
     """The end of a log; empty when there is none."""
     return log.read_text(errors="replace")[-size:].strip() if log.exists() else ""
 
