@@ -172,6 +172,7 @@ class Front(asyncio.Protocol):
         websocket = WebSocket(
             connection,
             max_message=route.max_message,
+            max_untrusted=route.max_untrusted,
             max_buffer=route.max_buffer,
             timing=reception.agent_timing if route.access is Access.AGENT else _PINGED,
             siblings=reception.sockets,

@@ -21,6 +21,7 @@ from hypercorn.asyncio.task_group import TaskGroup
 from hypercorn.asyncio.tcp_server import TCPServer
 from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.config import Config
+from hypercorn.events import Closed
 from hypercorn.protocol import ProtocolWrapper
 from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.typing import ConnectionState
@@ -60,6 +61,10 @@ class _Http1(H11Protocol):
 
     async def _create_stream(self, request: h11.Request) -> None:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in request.headers}
+        if {"content-length", "transfer-encoding"} <= headers.keys():  # as the front refuses it in a first request
+            await self._send_error_response(400)
+            await self.send(Closed())
+            return
         if wants_upgrade(headers):
             self.give_back(_head_bytes(request) + self.connection.trailing_data[0])
             raise _GivenBack

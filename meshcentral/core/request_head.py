@@ -75,6 +75,9 @@ def parse_head(data: bytes) -> RequestHead:
     hosts = sum(name == "host" for name, _ in headers)
     if hosts > 1 or (hosts == 0 and request_line[3] == b"1"):
         raise BadRequest("exactly one Host header is needed")
+    names = {name for name, _ in headers}
+    if {"content-length", "transfer-encoding"} <= names:
+        raise BadRequest("Content-Length and Transfer-Encoding exclude each other")
     return RequestHead(request_line[1].decode("ascii"), request_line[2].decode("ascii"), tuple(headers))
 
 

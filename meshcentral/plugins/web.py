@@ -122,6 +122,10 @@ class Socket(Protocol):
         """Call back once, soon after the socket became writable again (at once if it is)."""
         ...
 
+    def trust(self) -> None:
+        """The peer has proved who it is: from now on its messages may be as long as the route's `max_message`."""
+        ...
+
     def close(self, code: int = 1000, reason: str = "") -> None:
         """Begin the closing handshake; the transport is dropped after a few seconds if the peer does not answer."""
         ...
@@ -141,6 +145,8 @@ class SocketRoute:
     access: Access
     max_message: int = 1024 * 1024
     """Bytes of one received message; a longer one closes with 1009."""
+    max_untrusted: int | None = None
+    """The same until the handler calls `Socket.trust`, so that strangers cannot fill the memory. None: the same."""
     max_buffer: int = 16 * 1024 * 1024
     """Bytes waiting to be sent before the peer is aborted."""
     summary: str = ""

@@ -305,6 +305,20 @@ async def test_an_upgrade_on_a_kept_alive_connection_comes_back_to_the_front(hos
         writer.close()
 
 
+async def test_a_second_request_with_two_lengths_is_refused(hosting) -> None:
+    twice = b"POST /page HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+    smuggled = b"GET /page HTTP/1.1\r\nHost: x\r\n\r\n"
+    async with hosting(routes=PAGES) as host:
+        assert (await host.exchange(twice + smuggled)).count(b"HTTP/1.1 400 ") == 1
+        reader, writer = await host.open_stream()
+        writer.write(b"GET /page HTTP/1.1\r\nHost: x\r\n\r\n")
+        await reader.readuntil(b"GET /page 0")
+        writer.write(twice + smuggled)
+        answer = await reader.read()
+        assert (answer.count(b"HTTP/1.1 400 "), answer.count(b"HTTP/1.1 ")) == (1, 1)
+        writer.close()
+
+
 async def test_http2_in_clear_is_not_spoken(hosting) -> None:
     settings = base64.urlsafe_b64encode(bytes(6)).rstrip(b"=").decode()
     async with hosting(routes=PAGES) as host:

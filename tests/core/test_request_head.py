@@ -37,6 +37,7 @@ def test_a_head_is_taken_apart() -> None:
         b"GET / HTTP/1.1\r\nHost: x\r\nname: a\rb",
         b"GET / HTTP/1.1\r\nHost: x\r\nname: a\nb: c",
         b"GET / HTTP/1.1\nHost: x",
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nTransfer-Encoding: chunked",
     ],
 )
 def test_what_two_parsers_could_read_differently_is_refused(data: bytes) -> None:

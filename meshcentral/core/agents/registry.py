@@ -122,10 +122,12 @@ class Agents:
         if isinstance(admitted, Refused):
             return admitted
         device = self._bookkeeper.admitted(admitted, connection)
-        socket.send(AUTH_CONFIRM)
         if verdict is Verdict.CLEAR_CORE:
+            socket.send(AUTH_CONFIRM)
             socket.send(CLEAR_CORE)
             return tired
+        socket.trust()
+        socket.send(AUTH_CONFIRM)
         return ConnectedAgent(agent, device, host.store.devices, socket, host.clock.now())
 
     async def _register(self, session: ConnectedAgent) -> None:

@@ -237,19 +237,20 @@ class FrameDecoder:
 class MessageDecoder(FrameDecoder):
     """Returns whole messages: `str` for text, `bytes` for binary."""
 
-    __slots__ = ("_max_message", "_message", "_utf8")
+    __slots__ = ("_message", "_utf8", "max_message")
 
     def __init__(self, max_message: int) -> None:
         super().__init__()
-        self._max_message = max_message
+        self.max_message = max_message
+        """Bytes; a change counts from the next frame on."""
         self._message: bytearray | None = None
         """What has come of a message in several pieces; None when there is none."""
         self._utf8: codecs.IncrementalDecoder | None = None
 
     def _begin(self, events: list[Event]) -> None:
         held = len(self._message) if self._message is not None else 0
-        if held + self._length > self._max_message:
-            raise Violation(TOO_BIG, f"message is over {self._max_message} bytes")
+        if held + self._length > self.max_message:
+            raise Violation(TOO_BIG, f"message is over {self.max_message} bytes")
 
     def _payload(self, chunk: bytes, events: list[Event]) -> None:
         complete = self._fin and not self._due

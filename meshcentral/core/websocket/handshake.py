@@ -38,6 +38,9 @@ def check_upgrade(method: str, headers: Mapping[str, str]) -> Refusal | None:
     """None when the upgrade request is well-formed, else how to refuse it."""
     if method != "GET":
         return Refusal(405, "a WebSocket is opened with GET", (("Allow", "GET"),))
+    if "transfer-encoding" in headers or headers.get("content-length", "0") != "0":
+        # A proxy would take our first frames for the body, or the body for frames.
+        return Refusal(400, "a request that opens a WebSocket has no body")
     if headers.get("sec-websocket-version", "") != "13":
         return Refusal(426, "only WebSocket version 13 is spoken here", (("Sec-WebSocket-Version", "13"),))
     if not _KEY.fullmatch(headers.get("sec-websocket-key", "")):

@@ -69,6 +69,8 @@ class WebSocket(QueuedSocket, asyncio.BufferedProtocol):
         "_forwarding",
         "_heard_at",
         "_max_buffer",
+        "_max_message",
+        "_owed_pong",
         "_partner",
         "_postponed",
         "_siblings",
@@ -78,10 +80,21 @@ class WebSocket(QueuedSocket, asyncio.BufferedProtocol):
     )
 
     def __init__(
-        self, connection: Connection, *, max_message: int, max_buffer: int, timing: Timing, siblings: WebSockets
+        self,
+        connection: Connection,
+        *,
+        max_message: int,
+        max_buffer: int,
+        timing: Timing,
+        siblings: WebSockets,
+        max_untrusted: int | None = None,
     ) -> None:
+        """`max_untrusted` is the longest message before `trust`, `max_message` the longest after it."""
         super().__init__(connection)
-        self._decoder: MessageDecoder | CutThroughDecoder = MessageDecoder(max_message)
+        self._max_message = max_message
+        self._decoder: MessageDecoder | CutThroughDecoder = MessageDecoder(
+            max_message if max_untrusted is None else max_untrusted
+        )
         self._max_buffer = max_buffer
         self._timing = timing
         self._siblings = siblings
@@ -95,6 +108,8 @@ class WebSocket(QueuedSocket, asyncio.BufferedProtocol):
         """Half a frame from the partner is written."""
         self._postponed: bytes = b""
         """Frames of our own that wait for the end of it."""
+        self._owed_pong: bytes | None = None
+        """Payload of the latest ping of a peer that takes nothing."""
 
     # The transport's side.
 
@@ -130,6 +145,9 @@ class WebSocket(QueuedSocket, asyncio.BufferedProtocol):
 
     def resume_writing(self) -> None:
         self._set_writable(True)
+        if (payload := self._owed_pong) is not None:
+            self._owed_pong = None
+            self._write_own(encode_frame(PONG, payload))
         if self._partner is not None:
             self._partner._release_reading()
 
@@ -174,6 +192,11 @@ class WebSocket(QueuedSocket, asyncio.BufferedProtocol):
         """Write an encoded text message."""
         self._write(encode_frame(TEXT, message))
 
+    def trust(self) -> None:
+        """Take messages as long as the route allows."""
+        if isinstance(self._decoder, MessageDecoder):
+            self._decoder.max_message = self._max_message
+
     def close(self, code: int = NORMAL, reason: str = "") -> None:
         """Send a close frame and wait a few seconds for the peer's."""
         if self.closed:
@@ -205,13 +228,21 @@ class WebSocket(QueuedSocket, asyncio.BufferedProtocol):
 
     def _control(self, event: Event) -> None:
         if isinstance(event, Ping):
-            self._write_own(encode_frame(PONG, event.payload))
+            self._answer_ping(event.payload)
         elif isinstance(event, Close):
             self._peer_closed(event.code)
         elif isinstance(event, Violation):
             log.info("socket %s of %s: %s", self._connection.path, self._connection.remote_address, event.reason)
             self.close(event.code, event.reason)
             self._finish()
+
+    def _answer_ping(self, payload: bytes) -> None:
+        """A peer that takes nothing is owed the answer to its latest ping only (RFC 6455, 5.5.3), so that a flood of
+        pings does not fill its buffer."""
+        if self._writable:
+            self._write_own(encode_frame(PONG, payload))
+        else:
+            self._owed_pong = payload
 
     def _peer_closed(self, code: int) -> None:
         """Answer the peer's close with its own code (unless it is the answer to ours) and hang up."""

@@ -124,6 +124,9 @@ class QueuedSocket:
         else:
             self._drainers.append(callback)
 
+    def trust(self) -> None:
+        """The peer has proved itself. Only a carrier that bounds messages of strangers has something to do."""
+
     def run_handler(self, route: SocketRoute, spawn: Spawn) -> asyncio.Task[None]:
         """Start the route's handler on this socket. It is cancelled when the peer is gone, all messages were taken
         and it does not come to its end by itself (`receive` raises SocketClosed)."""

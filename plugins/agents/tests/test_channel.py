@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 from collections.abc import Callable, Iterable
 
 import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
 
 from meshcentral.core.server import Server
 from meshcentral.plugins import AgentAction, AgentSession, CoreModule, DeviceGroup, Plugin, hookimpl
 from meshcentral.plugins.testing.agents import FakeAgent
+from meshcentral.plugins.testing.carriers import any_certificate
 from meshcentral.plugins.testing.events import BusLog
 from meshcentral.plugins.testing.server import MeshServers
 from meshcentral_agents import api, channel, service
@@ -194,6 +198,43 @@ async def test_hostile_messages_do_not_end_the_connection(
             await agent.send_json({"action": "ping"})
             await agent.until(lambda agent: {"action": "pong"} in agent.messages)
     assert [record.message for record in caplog.records].count("unknown agent action") == 1
+
+
+async def test_an_agent_cannot_fill_the_log_with_its_own_words(
+    server: Server, make_agent: MakeAgent, url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    long = "x" * 100_000
+    async with make_agent().connected(url) as agent:
+        for _ in range(10):
+            await agent.send_json({"action": long})
+        await agent.send_json({"action": "netinfo", "netif2": {long: [{"mac": long}]}})
+        await agent.send_json({"action": "ping"})
+        await agent.until(lambda agent: {"action": "pong"} in agent.messages)
+    assert [record.message for record in caplog.records].count("unknown agent action") <= 1
+    assert any(record.message == "agent message refused" for record in caplog.records)
+    assert all(len(str(vars(record))) < 2000 for record in caplog.records)
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999", "[" * 64 + "]" * 64, '{"a":' * 900 + "1" + "}" * 900])
+def test_what_cannot_be_passed_on_is_no_message(number: str) -> None:
+    assert channel.parse_object(f'{{"action":"msg","value":{number}}}') is None
+    assert channel.parse_object('{"action":"msg","value":%s}' % ("[" * 63 + "]" * 63)) is not None
+
+
+async def test_a_stranger_cannot_send_much(url: str) -> None:
+    async with connect(url, ssl=any_certificate(), proxy=None) as stranger:
+        with contextlib.suppress(ConnectionClosed):
+            await stranger.send(bytes(channel.MAX_HANDSHAKE + 1))
+        with pytest.raises(ConnectionClosed) as closed:
+            await stranger.recv()
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 1009
+
+
+async def test_a_proved_agent_may_send_much(server: Server, make_agent: MakeAgent, url: str) -> None:
+    async with make_agent().connected(url) as agent:
+        await agent.send_json({"action": "ping", "padding": "x" * (4 * channel.MAX_HANDSHAKE)})
+        await agent.until(lambda agent: {"action": "pong"} in agent.messages)
 
 
 async def test_too_many_malformed_messages_end_it(server: Server, make_agent: MakeAgent, url: str) -> None:

@@ -52,6 +52,15 @@ def test_only_get_upgrades() -> None:
     assert refusal.status == 405
 
 
+@pytest.mark.parametrize("framing", [{"content-length": "5"}, {"transfer-encoding": "chunked"}])
+def test_a_request_with_a_body_is_refused(framing: dict[str, str]) -> None:
+    refusal = check_upgrade("GET", {**GOOD, **framing})
+
+    assert refusal is not None
+    assert refusal.status == 400
+    assert check_upgrade("GET", {**GOOD, "content-length": "0"}) is None
+
+
 @pytest.mark.parametrize(
     ("upgrade", "connection", "wanted"),
     [

@@ -148,6 +148,41 @@ async def test_a_peer_that_takes_nothing_is_dropped() -> None:
     assert wire.state == "aborted"
 
 
+async def test_who_takes_nothing_is_owed_one_pong() -> None:
+    websocket, wire = on_wire()
+    websocket.pause_writing()
+    for number in range(1000):
+        websocket.feed(masked(PING, b"%d" % number))
+    assert wire.taken() == b""
+    websocket.resume_writing()
+    assert wire.taken() == b"\x8a\x03999"
+    websocket.pause_writing()
+    websocket.resume_writing()
+    assert wire.taken() == b""
+
+
+async def test_long_messages_are_for_those_who_have_proved_themselves() -> None:
+    def stranger() -> tuple[WebSocket, Wire]:
+        wire = Wire()
+        websocket = WebSocket(
+            CONNECTION, max_message=1000, max_untrusted=10, max_buffer=100, timing=AGENT, siblings=WebSockets()
+        )
+        websocket.connection_made(wire)
+        return websocket, wire
+
+    websocket, wire = stranger()
+    websocket.feed(masked(BINARY, bytes(11))[:8])
+    assert wire.taken() == encode_close(1009, "message is over 10 bytes")
+
+    websocket, wire = stranger()
+    websocket.feed(masked(BINARY, bytes(10)))
+    websocket.trust()
+    websocket.feed(masked(BINARY, bytes(1000)))
+    assert [len(await websocket.receive()), len(await websocket.receive())] == [10, 1000]
+    websocket.feed(masked(BINARY, bytes(1001)))
+    assert wire.taken() == encode_close(1009, "message is over 1000 bytes")
+
+
 async def test_silence() -> None:
     agent, agent_wire = on_wire(timing=AGENT)
     user, user_wire = on_wire(timing=Timing(idle=150, ping_after=60))

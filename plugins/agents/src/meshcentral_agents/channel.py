@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -27,13 +28,19 @@ log = logging.getLogger("meshcentral.agents")
 
 OWNER = "agents"
 MAX_MESSAGE = 16 * 1024 * 1024
+MAX_HANDSHAKE = 64 * 1024
+"""Bytes of a message of an agent that has not proved its key; the longest holds a certificate and a signature."""
 PARALLEL_PUSHES = 32
 RATE_WINDOW_SECONDS = 10.0
 RATE_MESSAGES = 500
-"""JSON messages of one agent in a window; more are not lost, reading pauses until the window ends."""
+"""Messages of one agent in a window; more are not lost, reading pauses until the window ends."""
 MAX_BAD_MESSAGES = 20
 """Per connection: messages that are not JSON objects. Then the agent is disconnected."""
 MAX_TAG = 256
+MAX_LOGGED = 64
+"""Characters of an agent's own words in a log entry."""
+MAX_DEPTH = 64
+"""Levels of nested arrays and objects; a deeper message is malformed."""
 
 
 class AgentChannel:
@@ -110,8 +117,8 @@ class AgentChannel:
         """Dispatch on the first byte, never on the kind of frame."""
         if self.session.superseded:
             return  # the socket stays open, since the agent would answer a close with a reconnect
+        await self._pace()
         if message[:1] in ("{", b"{"):
-            await self._pace()
             await self._handle_json(message)
         elif isinstance(message, bytes):
             await self._handle_command(message)
@@ -211,10 +218,10 @@ class AgentChannel:
             await action.handler(self.session, message)
         except ValidationError as error:
             first = error.errors(include_input=False, include_url=False)[0]
-            log.warning(
-                "agent message refused",
-                extra={"node": self.session.node_id, "action": name, "member": first["loc"], "rule": first["msg"]},
-            )
+            # The path may have keys of the message in it, as long as the agent likes.
+            member = ".".join(map(str, first["loc"]))[:MAX_LOGGED]
+            extra = {"node": self.session.node_id, "action": name, "member": member, "rule": first["msg"][:MAX_LOGGED]}
+            log.warning("agent message refused", extra=extra)
         except MeshError as error:
             log.warning(
                 "agent message refused", extra={"node": self.session.node_id, "action": name, "why": str(error)}
@@ -224,9 +231,10 @@ class AgentChannel:
 
     def _note_unknown(self, name: str) -> None:
         """Once per name and connection; a hostile agent cannot grow the set or the log."""
+        name = name[:MAX_LOGGED]
         if len(self._unknown) < 32 and name not in self._unknown:
-            self._unknown.add(name[:64])
-            log.info("unknown agent action", extra={"node": self.session.node_id, "action": name[:64]})
+            self._unknown.add(name)
+            log.info("unknown agent action", extra={"node": self.session.node_id, "action": name})
 
     def _bad_message(self, why: str) -> None:
         self._bad_messages += 1
@@ -267,11 +275,30 @@ class AgentChannel:
 def parse_object(text: str | bytes) -> dict[str, Any] | None:
     """A JSON object, or None for anything else, however it is malformed."""
     try:
-        value = json.loads(text, parse_constant=_refuse_constant)
+        value = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
     except (ValueError, RecursionError):  # ValueError covers bad UTF-8, syntax and endless digits
         return None
-    return value if isinstance(value, dict) else None
+    return value if isinstance(value, dict) and not _is_deep(value) else None
 
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
+
+
+def _finite(digits: str) -> float:
+    """`1e999` is JSON, but what Python makes of it cannot be written as JSON again."""
+    number = float(digits)
+    if not math.isfinite(number):
+        raise ValueError("the number is too large")
+    return number
+
+
+def _is_deep(value: Any) -> bool:
+    """Level by level: whoever handles the message may recurse through it safely when this is False."""
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [child for parent in level for child in (parent.values() if isinstance(parent, dict) else parent)]
+        level = [child for child in level if isinstance(child, dict | list)]
+        if not level:
+            return False
+    return True

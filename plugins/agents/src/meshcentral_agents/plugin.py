@@ -45,7 +45,7 @@ class AgentsPlugin(Plugin):
     def register_sockets(self, server: Server) -> Iterable[SocketRoute]:
         """`agent.ashx`, for agents only."""
         from meshcentral.plugins import Access, SocketRoute
-        from meshcentral_agents.channel import MAX_MESSAGE
+        from meshcentral_agents.channel import MAX_HANDSHAKE, MAX_MESSAGE
         from meshcentral_agents.settings import AGENT_PATH
 
         yield SocketRoute(
@@ -53,6 +53,7 @@ class AgentsPlugin(Plugin):
             self._of(server).serve,
             Access.AGENT,
             max_message=MAX_MESSAGE,
+            max_untrusted=MAX_HANDSHAKE,
             summary="Control channel of MeshAgents",
         )
 

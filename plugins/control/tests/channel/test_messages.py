@@ -54,3 +54,9 @@ def test_encoded_members_are_put_in_as_they_are():
 def test_numbers_that_json_does_not_have_are_refused():
     with pytest.raises(ValueError):
         encode({"a": float("nan")})
+
+
+@pytest.mark.parametrize("number", ["NaN", "-Infinity", "1e999", "-1e999"])
+def test_numbers_that_could_not_be_echoed_are_bad_input(number):
+    with pytest.raises(BadMessage):
+        decode(f'{{"action":"nodes","responseid":{number}}}')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("meshcentral.control")
 
+MAX_UNTRUSTED = 16 * 1024
+"""Bytes of a message of somebody whose login is still being checked."""
 MAX_IN_FLIGHT = 32
 """Requests of one session that run at a time; while so many do, its socket is not read."""
 NO_STATUS = 1005
@@ -61,6 +64,7 @@ class ControlEndpoint:
             await self._serve_session(ControlSession(self._server, socket, admission.user), socket, dispatcher)
 
     async def _serve_session(self, session: ControlSession, socket: Socket, dispatcher: Dispatcher) -> None:
+        socket.trust()
         self._directory.add(session)
         session.open()
         try:
@@ -77,6 +81,9 @@ class ControlEndpoint:
     async def _read(self, session: ControlSession, socket: Socket, dispatcher: Dispatcher) -> None:
         slots = asyncio.Semaphore(MAX_IN_FLIGHT)
         while True:
+            if not socket.writable:  # who takes no answers gets to ask no more
+                with contextlib.suppress(SocketClosed):  # an order given before leaving is still carried out
+                    await socket.drain()
             try:
                 message = decode(await socket.receive())
             except BadMessage:

@@ -38,13 +38,14 @@ class ChannelPlugin(Plugin):
     @hookimpl
     def register_sockets(self, server: Server) -> Iterable[SocketRoute]:
         """The one socket of people and their tools."""
-        from meshcentral_control.channel.endpoint import ControlEndpoint
+        from meshcentral_control.channel.endpoint import MAX_UNTRUSTED, ControlEndpoint
 
         self._endpoint = ControlEndpoint(server, self.directory, self.agent_messages)
         yield SocketRoute(
             "/control.ashx",
             self._endpoint.serve,
             Access.USER,
+            max_untrusted=MAX_UNTRUSTED,
             summary="Control channel: one JSON object per text frame",
         )
 
