@@ -57,7 +57,7 @@ lint: setup     ## ruff
 	$(BIN)/ruff format --check .
 
 types: setup    ## mypy, strict
-	$(BIN)/mypy meshcentral protocol/src cli/src plugins/agents/src plugins/control/src
+	$(BIN)/mypy meshcentral protocol/src cli/src plugins/agents/src plugins/control/src bench
 
 unit: setup     ## tests that take seconds and need nothing but Python
 	$(PYTEST) -m "not slow and not peer" $(ARGS)
@@ -72,7 +72,7 @@ peer:           ## fetch the npm package with the real agents and MeshCtrl into 
 docs: setup     ## write the reference pages anew from the code
 	$(BIN)/python docs/generate.py
 
-bench: setup    ## storm, memory, start, micro beside the peer in one alternating run
+bench: setup peer  ## storm, memory, start, micro beside the peer in one alternating run
 	$(BIN)/python -m bench $(ARGS)
 
 lock: $(VENV)/.synced   ## resolve requirements.lock anew (hashes, no addresses)

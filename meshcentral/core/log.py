@@ -145,6 +145,10 @@ class _PrivateRotatingFile(logging.handlers.RotatingFileHandler):
     def _open(self) -> TextIOWrapper:
         return open(self.baseFilename, "a", encoding="utf-8", opener=_private_opener)
 
+    def shouldRollover(self, record: logging.LogRecord) -> bool:
+        """By the size alone: the base class formats every record a second time to know, and asks the file system."""
+        return self.stream is not None and self.stream.tell() >= self.maxBytes
+
 
 def _private_opener(name: str, flags: int) -> int:
     return os.open(name, flags | os.O_CLOEXEC, 0o600)

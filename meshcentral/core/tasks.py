@@ -90,7 +90,7 @@ class BlockingPools:
         self._pools: dict[Pool, _BoundedPool] = {
             # Agents that reconnect after an outage all want a signature and may wait for it.
             "signing": _BoundedPool("signing", count, longest_queue=100_000),
-            # A password hash costs 64 MiB and half a second on purpose: a login flood is turned away early.
+            # A password hash costs memory and time on purpose: a login flood is turned away early.
             "passwords": _BoundedPool("passwords", max(1, count // 2), longest_queue=256),
             "general": _BoundedPool("general", max(8, count), longest_queue=10_000),
         }

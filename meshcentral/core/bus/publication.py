@@ -32,6 +32,8 @@ class Publication:
 
     def encoded_for(self, subscriber: Subscriber) -> bytes:
         """The `{"action":"event",...}` text that this recipient may see."""
+        if not self._redactions:
+            return self._encodings[()]
         denied = tuple(not subscriber.sees(redaction, self.body) for redaction in self._redactions)
         message = self._encodings.get(denied)
         if message is None:

@@ -58,8 +58,12 @@ class QueuedSubscription:
 
     def offer(self, publication: Publication) -> None:
         """Deliver an event, or queue it behind those that wait."""
-        if not self.closed and publication.for_domain(self._domain):
-            self._guarded(lambda: self._take(publication.encoded_for(self._subscriber)))
+        if self.closed or not publication.for_domain(self._domain):
+            return
+        try:  # not `_guarded`: this runs for every event and recipient, where a closure counts
+            self._take(publication.encoded_for(self._subscriber))
+        except Exception:
+            self._failed()
 
     def control(self, signal: SessionControl) -> None:
         """Pass an order on."""
@@ -86,8 +90,11 @@ class QueuedSubscription:
         try:
             action()
         except Exception:
-            log.exception("%r failed and gets no more events", self._subscriber)
-            self.close()
+            self._failed()
+
+    def _failed(self) -> None:
+        log.exception("%r failed and gets no more events", self._subscriber)
+        self.close()
 
 
 class Listener:

@@ -1,6 +1,7 @@
 """The list of devices for clients: stored rows joined with live values, fast for ten thousand of them.
 
-A row is encoded once and kept until its document changes; documents are immutable, so identity tells.
+A row is encoded once and kept until its document or its agent's session changes; documents are immutable and live
+values belong to a session for its whole life, so identity tells.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from meshcentral.plugins.actions import EncodedJson, UserSession
+from meshcentral.plugins.agents import AgentSession
 from meshcentral.plugins.documents import Device
 from meshcentral.plugins.views import device_for_clients, is_same_for_everyone, live_members
 
@@ -24,7 +26,7 @@ class Inventory:
 
     def __init__(self, server: Server) -> None:
         self._server = server
-        self._rows: dict[str, tuple[Device, bytes]] = {}
+        self._rows: dict[str, tuple[Device, AgentSession | None, bytes]] = {}
 
     def visible(self, session: UserSession) -> Iterable[Device]:
         """Every device that the session may know of."""
@@ -46,23 +48,23 @@ class Inventory:
         agents = self._server.agents
         groups: dict[str, list[bytes]] = {}
         for device in devices:
-            row = self._row(device, user_id)
-            if (agent := agents.get(device.id)) is not None:
-                row = row[:-1] + b"," + _encode(live_members(agent))[1:]
+            row = self._row(device, agents.get(device.id), user_id)
             groups.setdefault(device.group_id, []).append(row)
         self._forget_removed()
         lists = (_encode(group_id) + b":[" + b",".join(rows) + b"]" for group_id, rows in groups.items())
         return EncodedJson(b"{" + b",".join(lists) + b"}")
 
-    def _row(self, device: Device, user_id: str | None) -> bytes:
+    def _row(self, device: Device, agent: AgentSession | None, user_id: str | None) -> bytes:
         known = self._rows.get(device.id)
-        if known is not None and known[0] is device:
-            return known[1]
+        if known is not None and known[0] is device and known[1] is agent:
+            return known[2]
         body = device_for_clients(device, user_id)
         body.pop("meshid")
+        if agent is not None:
+            body.update(live_members(agent))
         row = _encode(body)
         if is_same_for_everyone(device):
-            self._rows[device.id] = (device, row)
+            self._rows[device.id] = (device, agent, row)
         return row
 
     def _forget_removed(self) -> None:
