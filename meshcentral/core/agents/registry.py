@@ -135,6 +135,7 @@ class Agents:
         older = self._sessions.get(session.node_id)
         if older is not None:
             older.superseded = True
+            self._reconnects.disconnected(session.node_id, self._host.clock.monotonic())
         self._sessions[session.node_id] = session
         self._held.forget(session.node_id)
         log.info(

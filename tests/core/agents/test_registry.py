@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from meshcentral.core.agents import registry
+from meshcentral.core.agents.reconnects import MAX_TROUBLE
 from meshcentral_protocol.agent_commands import CoreModule
 from meshcentral_protocol.handshake import AUTH_CONFIRM
 
@@ -33,6 +34,20 @@ async def test_the_newest_session_of_a_device_wins(house, capabilities):
     assert not newer.socket.closed
     assert house.seen.events == []
     assert house.host.store.devices.get(agent.node_id()) is not None
+
+
+async def test_connections_that_supersede_each_other_are_a_storm_too(house):
+    """One key could otherwise open sessions without end: none of them ever disconnects."""
+    house.group()
+    for _ in range(MAX_TROUBLE + 2):  # the first one supersedes nobody
+        await house.let_in(house.agent())
+    client, served = house.sockets()
+    async with asyncio.TaskGroup() as tasks:
+        accepted = tasks.create_task(house.agents.accept(served))
+        await house.agent().attach(client, house.web_hash)
+        assert await client.receive() == CLEAR_CORE
+        client.close()
+    assert accepted.result() is None
 
 
 async def test_an_agent_of_an_unknown_group_waits(house):

@@ -22,6 +22,8 @@ def _one_line(text: str) -> str:
 
 Line = Annotated[str, StringConstraints(max_length=256), AfterValidator(_one_line)]
 Paragraph = Annotated[str, StringConstraints(max_length=4096), AfterValidator(_one_line)]
+Argument = Annotated[str, StringConstraints(max_length=4096), AfterValidator(lambda text: _one_line(text)[:256])]
+"""Shortened, because a line of the event list has up to 16 of them and is kept for long."""
 UserId = Annotated[str, StringConstraints(max_length=256)]
 Lines = Annotated[list[Line], Field(max_length=1024)]
 
@@ -127,7 +129,7 @@ class LogEntry(AgentMessage):
 
     msg: Paragraph
     msgid: int | None = Field(default=None, ge=0, le=100_000)
-    msgArgs: Annotated[list[Paragraph | int | float | None], Field(max_length=16)] | None = None
+    msgArgs: Annotated[list[Argument | int | float | None], Field(max_length=16)] | None = None
     userid: UserId | None = None
     username: Line | None = None
     remoteaddr: Line | None = None

@@ -194,6 +194,35 @@ async def test_messages_of_agents_reach_only_who_may_see_the_device(control):
         assert [message for message in await bob.settle() if message["action"] == "msg"] == []
 
 
+async def test_only_the_device_that_was_asked_can_answer_and_once(control):
+    """Even another device of the same group that knows the session and the number of the request."""
+    alice = await control.user("alice")
+    group_id = await control.group(alice)
+    other = FakeAgent(
+        AgentKey.generate(2048), server_id=control.server.certificates.agent_server_hash, group_id=group_id
+    )
+    async with (
+        agent_in(control, group_id) as asked,
+        other.connected(f"wss://127.0.0.1:{control.server.port}/agent.ashx"),
+    ):
+        run = {"action": "runcommands", "nodeids": [asked.node_id()], "type": 0, "cmds": "id", "reply": True}
+        await alice.send({**run, "responseid": "mine"})
+        await asked.until(lambda agent: any(message["action"] == "runcommands" for message in agent.messages))
+        order = next(message for message in asked.messages if message["action"] == "runcommands")
+        answer = {"action": "msg", "type": "runcommands", "sessionid": order["sessionid"], "responseid": "mine"}
+        for forged in (answer, {**answer, "sessionid": None}, {**answer, "sessionid": None, "userid": "user//alice"}):
+            await other.send_json({**forged, "result": "forged"})
+        await other.send_json({"action": "ping"})
+        await other.until(lambda agent: {"action": "pong"} in agent.messages)
+        await asked.send_json({**answer, "responseid": "another", "result": "forged"})
+        await asked.send_json({**answer, "result": "true"})
+        await asked.send_json({**answer, "result": "again"})
+        await asked.send_json({"action": "ping"})
+        await asked.until(lambda agent: {"action": "pong"} in agent.messages)
+        answers = [message for message in await alice.settle() if message["action"] == "msg"]
+        assert [(message["result"], message["nodeid"]) for message in answers] == [("true", asked.node_id())]
+
+
 async def test_a_right_taken_away_stops_answers(control):
     alice = await control.user("alice")
     group_id = await control.group(alice)

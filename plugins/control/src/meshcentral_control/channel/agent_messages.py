@@ -49,6 +49,8 @@ class AgentMessages:
         self._directory = directory
         self._waiting: dict[_Key, _Waiting] = {}
         self._count_of: dict[str, int] = {}
+        self._answer_kinds: set[str] = set()
+        """Message types that somebody has waited for: they count as answers only, and only from who was asked."""
         self._console: dict[str, _Repetition] = {}
 
     # -- routing ------------------------------------------------------------------------------------------------
@@ -65,8 +67,10 @@ class AgentMessages:
         except (ValueError, RecursionError):
             log.warning("message of an agent that JSON cannot express", extra={"node": agent.node_id})
             return
-        if isinstance(session_id, str):
-            self._answered(session_id, agent.node_id, message)
+        awaited = isinstance(session_id, str) and self._answered(session_id, agent.node_id, message)
+        if not awaited and str(message.get("type")) in self._answer_kinds:
+            log.info("answer of an agent that nobody waits for", extra={"node": agent.node_id})
+        elif isinstance(session_id, str):
             self._send(encoded, agent, filter(None, [self._directory.get(session_id)]))
         elif isinstance(user_id, str):
             self._send(encoded, agent, self._directory.of_user(user_id))
@@ -99,6 +103,7 @@ class AgentMessages:
         if self._count_of.get(session_id, 0) >= MAX_WAITING:
             raise Conflict(f"Too many answers are waited for: at most {MAX_WAITING}", hint="Wait for some of them.")
         timer = asyncio.get_running_loop().call_later(seconds, self._fail, key, "Timeout")
+        self._answer_kinds.add(kind)
         self._waiting[key] = _Waiting(context, node_id, timer)
         self._count_of[session_id] = self._count_of.get(session_id, 0) + 1
 
@@ -118,8 +123,10 @@ class AgentMessages:
         for key in list(self._waiting):
             self._forget(key)
 
-    def _answered(self, session_id: str, node_id: str, message: Mapping[str, Any]) -> None:
-        self._forget((session_id, node_id, str(message.get("type")), _as_text(message.get("responseid"))))
+    def _answered(self, session_id: str, node_id: str, message: Mapping[str, Any]) -> bool:
+        """Whether the session waited for this from the device; it does no more."""
+        key = (session_id, node_id, str(message.get("type")), _as_text(message.get("responseid")))
+        return self._forget(key) is not None
 
     def _fail(self, key: _Key, text: str) -> None:
         waiting = self._forget(key)
