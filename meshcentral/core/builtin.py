@@ -26,6 +26,7 @@ from meshcentral.plugins.actions import (
     on_site,
     signed_in,
 )
+from meshcentral.plugins.errors import ConfigurationError
 from meshcentral.plugins.events import EventType
 from meshcentral.plugins.hookspecs import hookimpl
 from meshcentral.plugins.plugin import Plugin
@@ -151,7 +152,10 @@ class CorePlugin(Plugin):
     async def _watch_certificates(self) -> None:
         """Take changed files into use, and renew our own web certificate before it ends."""
         while True:
-            await self._server.refresh_certificates()
+            try:
+                await self._server.refresh_certificates()
+            except ConfigurationError as error:
+                log.warning("certificate files could not be looked at: %s", error)
             await asyncio.sleep(CERTIFICATE_POLL_SECONDS)
 
     async def _purge(self) -> None:

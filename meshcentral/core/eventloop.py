@@ -1,14 +1,17 @@
-"""The choice of the event loop, made in one place: uvloop where it is installed, else asyncio's own."""
+"""The choice of the event loop, and what a process needs to hold thousands of connections, in one place."""
 
 from __future__ import annotations
 
 import asyncio
 import ctypes
+import logging
 import sys
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from meshcentral.core.tls import shrink_tls_buffers
+
+log = logging.getLogger("meshcentral.server")
 
 T = TypeVar("T")
 
@@ -31,12 +34,28 @@ def loop_factory() -> LoopFactory | None:
 def run(main: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine to its end in a new event loop, as `asyncio.run` does."""
     factory = loop_factory()
+    allow_many_connections()
     if factory is None:
         shrink_tls_buffers()
     else:
         keep_tls_buffers_untouched()
     with asyncio.Runner(loop_factory=factory) as runner:
         return runner.run(main)
+
+
+def allow_many_connections() -> None:
+    """Raise the soft limit of open files to the hard one: each connection is one, and the usual soft limit is 1024."""
+    try:
+        import resource
+    except ImportError:  # not a POSIX system
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == hard:
+        return
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (ValueError, OSError) as error:
+        log.warning("the limit of %d open files cannot be raised: %s", soft, error)
 
 
 def keep_tls_buffers_untouched() -> None:

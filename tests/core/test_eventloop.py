@@ -32,6 +32,16 @@ def test_uvloop_is_used_where_it_is_installed() -> None:
     assert isinstance(eventloop.run(running()), uvloop.Loop)
 
 
+def test_open_files_are_limited_by_the_hard_limit_only() -> None:
+    script = (
+        "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (200, 400));"
+        "from meshcentral.core import eventloop; eventloop.allow_many_connections();"
+        "print(resource.getrlimit(resource.RLIMIT_NOFILE))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "(400, 400)"
+
+
 def test_asyncio_with_small_tls_buffers_is_the_fall_back(monkeypatch: pytest.MonkeyPatch) -> None:
     async def running() -> asyncio.AbstractEventLoop:
         return asyncio.get_running_loop()

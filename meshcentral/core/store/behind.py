@@ -34,6 +34,8 @@ BATCH = 500
 """Rows that start a write at once; one write holds at most so many documents and so many records."""
 MAX_RECORDS = 20_000
 """Events and power states that may wait for a stuck disk."""
+MAX_RECORD_BYTES = 32 * 1024 * 1024
+"""What these may weigh together: text of devices can be long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +109,7 @@ class WriteBehind:
         self._number = 0
         self._marks: dict[str, _Mark] = {}
         self._records: deque[tuple[int, Record]] = deque()
+        self._weight = 0
         self._held: set[str] = set()
         self._batch: _Batch | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -125,6 +128,7 @@ class WriteBehind:
         """Queue a record. The oldest is dropped when too many wait."""
         self._number += 1
         self._records.append((self._number, record))
+        self._weight += record.weight
         self._bound()
         self._schedule()
 
@@ -192,6 +196,7 @@ class WriteBehind:
         ready = list(islice((document_id for document_id in self._marks if document_id not in self._held), BATCH))
         marks = {document_id: self._marks.pop(document_id) for document_id in ready}
         taken = [self._records.popleft() for _ in range(min(BATCH, len(self._records)))]
+        self._weight -= sum(record.weight for _, record in taken)
         if not (marks or taken):
             return None
         documents = [DocumentWrite.of(document_id, mark.collection) for document_id, mark in marks.items()]
@@ -227,11 +232,12 @@ class WriteBehind:
             document_id: mark for document_id, mark in self._marks.items() if document_id not in batch.marks
         }
         self._records.extendleft(reversed(batch.records))
+        self._weight += sum(record.weight for _, record in batch.records)
         self._bound()
 
     def _bound(self) -> None:
-        while len(self._records) > self._max_records:
-            self._records.popleft()
+        while len(self._records) > self._max_records or self._weight > MAX_RECORD_BYTES:
+            self._weight -= self._records.popleft()[1].weight
             if self.dropped % self._max_records == 0:
                 log.error("the disk is stuck: the oldest events are being dropped (%d so far)", self.dropped)
             self.dropped += 1

@@ -26,6 +26,11 @@ class EventRecord:
     row: Mapping[str, Any]
     targets: tuple[str, ...]
 
+    @property
+    def weight(self) -> int:
+        """Characters of its text, roughly the memory that it takes while it waits."""
+        return len(self.row["body"])
+
     @classmethod
     def of(cls, event: Mapping[str, Any], targets: Iterable[str], now: datetime) -> EventRecord:
         """Take a wire object as it is now. Raises ValueError or TypeError for what JSON cannot hold.
@@ -55,6 +60,11 @@ class PowerRecord:
     device: str
     power: int
     previous: int
+
+    @property
+    def weight(self) -> int:
+        """As of an event."""
+        return len(self.device)
 
 
 Record = EventRecord | PowerRecord

@@ -20,6 +20,7 @@ from meshcentral.plugins.testing.events import BusLog
 from meshcentral.plugins.testing.server import MeshServers
 from meshcentral_agents import api, channel, service
 from meshcentral_agents.core_builder import build_core, own_modules
+from meshcentral_agents.event_budget import EVENTS
 from meshcentral_agents.plugin import AgentsPlugin
 from meshcentral_protocol.agent_commands import NO_HASH, CoreHash
 from meshcentral_protocol.identifiers import new_group_id
@@ -213,6 +214,21 @@ async def test_an_agent_cannot_fill_the_log_with_its_own_words(
     assert [record.message for record in caplog.records].count("unknown agent action") <= 1
     assert any(record.message == "agent message refused" for record in caplog.records)
     assert all(len(str(vars(record))) < 2000 for record in caplog.records)
+
+
+async def test_an_agent_cannot_fill_the_disk_with_events(
+    server: Server, make_agent: MakeAgent, url: str, bus_log: Listen, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = bus_log(server)
+    async with make_agent().connected(url) as agent:
+        for number in range(EVENTS + 20):
+            await agent.send_json({"action": "log", "msg": f"line {number}"})
+        await agent.send_json({"action": "ping"})
+        await agent.until(lambda agent: {"action": "pong"} in agent.messages)
+        await eventually(lambda: len([event for event in log.events if event["action"] == "agentlog"]) == EVENTS + 20)
+    kept = [event for event in await server.store.events(None, limit=1000) if event["action"] == "agentlog"]
+    assert len(kept) <= EVENTS
+    assert sum("too many events" in record.getMessage() for record in caplog.records) == 1
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999", "[" * 64 + "]" * 64, '{"a":' * 900 + "1" + "}" * 900])

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import select
 
-from meshcentral.core.store import DatabaseError
+from meshcentral.core.store import DatabaseError, behind
 from meshcentral.core.store.behind import BATCH, WriteBehind
 from meshcentral.core.store.records import PowerRecord
 from meshcentral.core.store.tables import DOCUMENTS, EVENTS, POWER
@@ -148,3 +148,20 @@ async def test_held_documents_wait_and_flush_waits_for_them(open_store: OpenStor
         assert not flush.done()
         behind.release(["node//1"])
     assert len(await store.rows(select(DOCUMENTS.c.id))) == 2
+
+
+async def test_what_waits_for_a_stuck_disk_is_bounded_by_weight_too(
+    open_store: OpenStore, database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = await open_store()
+    monkeypatch.setattr(behind, "MAX_RECORD_BYTES", 10_000)
+    execute(database, "ALTER TABLE events RENAME TO away")
+    for _ in range(25):
+        store.record_event({"action": "agentlog", "msg": "x" * 1000}, ["*"])
+    with pytest.raises(DatabaseError):
+        await store.flush()
+    assert store.dropped_records >= 15
+    execute(database, "ALTER TABLE away RENAME TO events")
+    await store.flush()
+    assert 5 <= len(await store.events(None, limit=100)) < 10
+    assert store._behind._weight == 0

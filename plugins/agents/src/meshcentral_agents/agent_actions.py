@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from meshcentral.plugins import AgentAction, AgentSession, Device, Server, targets
-from meshcentral.plugins.events import NodeChanged
+from meshcentral.plugins.events import Event, NodeChanged, WireEvent
 from meshcentral.plugins.views import device_for_everyone
+from meshcentral_agents.event_budget import EventBudget, Verdict
 from meshcentral_agents.events import AgentLogged, DeviceSessionsChanged, NetworkChanged
 from meshcentral_agents.messages import CoreInfo, LogEntry, NetworkInfo, SessionCounts
 
 if TYPE_CHECKING:
     from meshcentral_agents.channel import AgentChannel
+
+
+log = logging.getLogger("meshcentral.agents")
 
 
 def network_key(node_id: str) -> str:
@@ -28,6 +33,7 @@ class AgentActions:
     def __init__(self, server: Server, channel_of: Callable[[AgentSession], AgentChannel | None]) -> None:
         self._server = server
         self._channel_of = channel_of
+        self._budget = EventBudget(server.clock)
         self._network_digests: dict[str, bytes] = {}
         """What was last stored for a device, so that a reconnect costs no read."""
 
@@ -52,14 +58,19 @@ class AgentActions:
     def _publish_changed(self, session: AgentSession, device: Device, changes: Iterable[str]) -> None:
         group = self._server.store.groups.get(device.group_id)
         of_group = f" of group {group.name}" if group is not None else ""
-        self._server.bus.publish(
-            NodeChanged(
-                domain=device.domain,
-                node=device_for_everyone(device, session),
-                text=f"Changed device {device.name}{of_group}: {', '.join(changes)}",
-            ),
-            targets.of_device(self._server.store, device),
-        )
+        text = f"Changed device {device.name}{of_group}: {', '.join(changes)}"
+        node = device_for_everyone(device, session)
+        self._tell_within_budget(device, NodeChanged(domain=device.domain, node=node, text=text))
+
+    def _tell_within_budget(self, device: Device, event: Event) -> None:
+        """Publish an event that the device caused; beyond its budget it is seen, but not kept."""
+        verdict = self._budget.take(device.id)
+        if verdict is Verdict.FIRST_OVER:
+            log.warning(
+                "a device causes too many events; the rest of this minute is not kept", extra={"node": device.id}
+            )
+        published = event if verdict is Verdict.KEEP else WireEvent({**event.to_wire(), "nolog": 1})
+        self._server.bus.publish(published, targets.of_device(self._server.store, device))
 
     async def _network_info(self, session: AgentSession, message: Mapping[str, Any]) -> None:
         interfaces = NetworkInfo.model_validate(message).interfaces()
@@ -118,20 +129,18 @@ class AgentActions:
         entry = LogEntry.model_validate(message)
         device = session.device
         user_id = entry.userid if self._may_act_on(entry.userid, device) else None
-        self._server.bus.publish(
-            AgentLogged(
-                domain=device.domain,
-                node_id=device.id,
-                group_id=device.group_id,
-                text=entry.msg,
-                sentence=entry.msgid,
-                arguments=tuple(entry.msgArgs or ()),
-                user_id=user_id,
-                user_name=entry.username if user_id is not None else None,
-                guest_name=entry.guestname,
-            ),
-            targets.of_device(self._server.store, device),
+        event = AgentLogged(
+            domain=device.domain,
+            node_id=device.id,
+            group_id=device.group_id,
+            text=entry.msg,
+            sentence=entry.msgid,
+            arguments=tuple(entry.msgArgs or ()),
+            user_id=user_id,
+            user_name=entry.username if user_id is not None else None,
+            guest_name=entry.guestname,
         )
+        self._tell_within_budget(device, event)
 
     def _may_act_on(self, user_id: str | None, device: Device) -> bool:
         """Whether a device may name this account in its log: only one that has to do with it."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
+
 import pytest
 
 from meshcentral_control.accounts import throttle
-from meshcentral_control.accounts.throttle import LoginThrottle, source_of
+from meshcentral_control.accounts.throttle import LoginThrottle, LoginThrottled, source_of
 
 
 @pytest.mark.parametrize(
@@ -40,3 +42,16 @@ def test_sources_are_forgotten_when_there_are_too_many(manual_clock, monkeypatch
     assert len(gate._sources) == 100
     assert gate.is_closed("198.51.100.499")
     assert not gate.is_closed("198.51.100.1")
+
+
+async def test_a_crowd_from_one_address_is_turned_away_and_others_come_in(manual_clock, monkeypatch):
+    monkeypatch.setattr(throttle, "MAX_WAITING", 3)
+    gate = LoginThrottle(manual_clock)
+    async with AsyncExitStack() as inside:
+        for _ in range(3):
+            await inside.enter_async_context(gate.attempt("192.0.2.1"))
+        with pytest.raises(LoginThrottled, match="at once"):
+            await inside.enter_async_context(gate.attempt("192.0.2.1"))
+        await inside.enter_async_context(gate.attempt("192.0.2.2"))
+    async with gate.attempt("192.0.2.1"):
+        assert not gate.is_closed("192.0.2.1")

@@ -16,6 +16,8 @@ MAX_FAILURES = 10
 WINDOW_SECONDS = 600.0
 MAX_AT_ONCE = 4
 """Password checks of one address that run at a time; the others wait in line and are counted when they come on."""
+MAX_WAITING = 64
+"""Attempts of one address that wait in line; one more is turned away, whoever it is."""
 MAX_SOURCES = 10_000
 
 
@@ -50,6 +52,8 @@ class LoginThrottle:
     async def attempt(self, address: str) -> AsyncIterator[None]:
         """Wait for a turn. Raises LoginThrottled, also after waiting when the others in line have failed."""
         source = self._source(source_of(address))
+        if source.waiting >= MAX_WAITING:
+            raise LoginThrottled("Too many logins at once from this address", hint="Try again in a moment.")
         source.waiting += 1
         try:
             async with source.gate:
