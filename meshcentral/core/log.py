@@ -6,18 +6,14 @@ into messages, so control characters never reach a log line unescaped (security,
 
 from __future__ import annotations
 
-import contextvars
 import json
 import logging
 import logging.handlers
 import os
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from io import TextIOWrapper
-from types import MappingProxyType
 from typing import Any, TextIO
 
 from meshcentral.core.paths import DataPaths
@@ -42,25 +38,7 @@ _UNSAFE = {
 } | {0x09: "\\t", 0x0A: "\\n", 0x0D: "\\r"}
 """Control characters, line separators, and what reverses the direction of text."""
 
-_context: contextvars.ContextVar[Mapping[str, Any]] = contextvars.ContextVar(
-    "meshcentral_log", default=MappingProxyType({})
-)
 _installed: list[logging.Handler] = []
-
-
-def bind(**fields: Any) -> None:
-    """Add fields (`connection`, `agent`, `user`) to every line that this task and its children log from now on."""
-    _context.set({**_context.get(), **fields})
-
-
-@contextmanager
-def bound(**fields: Any) -> Iterator[None]:
-    """As `bind`, for the length of a block."""
-    token = _context.set({**_context.get(), **fields})
-    try:
-        yield
-    finally:
-        _context.reset(token)
 
 
 def configure(paths: DataPaths | None, level: int | str = logging.INFO, stream: TextIO | None = None) -> None:
@@ -70,14 +48,15 @@ def configure(paths: DataPaths | None, level: int | str = logging.INFO, stream: 
     """
     shutdown()
     stream = stream or sys.stderr
+    json_lines = JsonFormatter()
     console = logging.StreamHandler(stream)
-    console.setFormatter(TextFormatter() if stream.isatty() else JsonFormatter())
+    console.setFormatter(TextFormatter() if stream.isatty() else json_lines)
     _install(console)
     if paths is not None:
         file = _PrivateRotatingFile(
             paths.logs / "mesh.log", maxBytes=MAX_FILE, backupCount=KEPT_FILES, encoding="utf-8", delay=True
         )
-        file.setFormatter(JsonFormatter())
+        file.setFormatter(json_lines)
         _install(file)
     logging.getLogger().setLevel(logging.WARNING)
     logging.getLogger("meshcentral").setLevel(level)
@@ -95,23 +74,29 @@ def shutdown() -> None:
 
 
 def _install(handler: logging.Handler) -> None:
-    handler.addFilter(_add_context)
     _installed.append(handler)
     logging.getLogger().addHandler(handler)
 
 
-def _add_context(record: logging.LogRecord) -> bool:
-    """Put the context's fields on the record; those given with `extra` win. A filter, because it runs in the task."""
-    for name, value in _context.get().items():
-        if name not in record.__dict__:
-            setattr(record, name, value)
-    return True
-
-
 class JsonFormatter(logging.Formatter):
-    """`{"time", "level", "logger", "message", ...extra fields, "exception"}`; time is UTC with milliseconds."""
+    """`{"time", "level", "logger", "message", ...extra fields, "exception"}`; time is UTC with milliseconds.
+
+    The console and the file share one formatter, which makes each line once.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._last: tuple[logging.LogRecord | None, str] = (None, "")
 
     def format(self, record: logging.LogRecord) -> str:
+        last, line = self._last
+        if last is not record:
+            line = self._line(record)
+            self._last = (record, line)
+        return line
+
+    @staticmethod
+    def _line(record: logging.LogRecord) -> str:
         body = {
             **_fields(record),
             "time": _time(record).isoformat(timespec="milliseconds").replace("+00:00", "Z"),

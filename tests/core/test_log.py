@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 import json
 import logging
@@ -15,7 +14,7 @@ from typing import Any
 import pytest
 
 from meshcentral.core import log as log_module
-from meshcentral.core.log import bind, bound, configure, shutdown
+from meshcentral.core.log import configure, shutdown
 from meshcentral.core.paths import DataPaths
 
 log = logging.getLogger("meshcentral.test")
@@ -104,25 +103,6 @@ def test_extra_fields_cannot_replace_ours(stream: io.StringIO) -> None:
     log.info("real", extra={"level": "fake", "time": "fake", "logger": "fake"})
     [line] = lines(stream)
     assert (line["level"], line["logger"]) == ("info", "meshcentral.test")
-
-
-async def test_context_belongs_to_a_task_and_its_children(stream: io.StringIO) -> None:
-    async def child() -> None:
-        log.info("child")
-
-    async def connection(name: str) -> None:
-        bind(connection=name)
-        log.info("own")
-        await asyncio.gather(child())
-
-    await asyncio.gather(connection("a"), connection("b"))
-    log.info("outside")
-    with bound(user="user//admin"):
-        log.info("inside", extra={"user": "explicit"})
-        log.info("inside")
-    found = [(line["message"], line.get("connection"), line.get("user")) for line in lines(stream)]
-    assert sorted(found[:4]) == [("child", "a", None), ("child", "b", None), ("own", "a", None), ("own", "b", None)]
-    assert found[4:] == [("outside", None, None), ("inside", None, "explicit"), ("inside", None, "user//admin")]
 
 
 def test_levels_are_for_our_own_loggers(stream: io.StringIO) -> None:
