@@ -6,13 +6,14 @@ would let two processes hold "the" lock on different files.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 from types import TracebackType
 from typing import Self
 
 from meshcentral.core.paths import DataPaths
-from meshcentral.plugins.errors import Busy
+from meshcentral.plugins.errors import Busy, ConfigurationError
 
 
 class DataFolderLock:
@@ -23,8 +24,17 @@ class DataFolderLock:
         self._descriptor: int | None = None
 
     def acquire(self) -> None:
-        """Take the lock, or raise Busy with the id of the process that has it. Never waits."""
-        descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        """Take the lock, or raise Busy with the id of the process that has it. Never waits.
+
+        Raises ConfigurationError when the lock file cannot be opened.
+        """
+        try:
+            descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise ConfigurationError(
+                f"{self._file} cannot be opened: {error.strerror}",
+                hint="Check that the data folder is writable and belongs to this user.",
+            ) from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -37,9 +47,10 @@ class DataFolderLock:
         except BaseException:
             os.close(descriptor)
             raise
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, f"{os.getpid()}\n".encode())
         self._descriptor = descriptor
+        with contextlib.suppress(OSError):  # the number is only told to people; a full disk may lack room for it
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, f"{os.getpid()}\n".encode())
 
     def release(self) -> None:
         """Give the lock back. Does nothing when it is not held."""

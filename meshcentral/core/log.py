@@ -12,8 +12,10 @@ import logging.handlers
 import os
 import sys
 import traceback
+from contextlib import suppress
 from datetime import UTC, datetime
 from io import TextIOWrapper
+from pathlib import Path
 from typing import Any, TextIO
 
 from meshcentral.core.paths import DataPaths
@@ -53,9 +55,7 @@ def configure(paths: DataPaths | None, level: int | str = logging.INFO, stream: 
     console.setFormatter(TextFormatter() if stream.isatty() else json_lines)
     _install(console)
     if paths is not None:
-        file = _PrivateRotatingFile(
-            paths.logs / "mesh.log", maxBytes=MAX_FILE, backupCount=KEPT_FILES, encoding="utf-8", delay=True
-        )
+        file = _PrivateRotatingFile(paths.logs / "mesh.log", console)
         file.setFormatter(json_lines)
         _install(file)
     logging.getLogger().setLevel(logging.WARNING)
@@ -125,7 +125,35 @@ class TextFormatter(logging.Formatter):
 
 
 class _PrivateRotatingFile(logging.handlers.RotatingFileHandler):
-    """A rotating file that only its owner can read, from its first byte."""
+    """A rotating file that only its owner can read, from its first byte.
+
+    When it cannot be written (a full disk), the console is told once, and again after it could be written meanwhile.
+    """
+
+    def __init__(self, file: Path, console: logging.Handler) -> None:
+        super().__init__(file, maxBytes=MAX_FILE, backupCount=KEPT_FILES, encoding="utf-8", delay=True)
+        self._console = console
+        self._failing = False
+
+    def flush(self) -> None:
+        """After each line: reaching the end means that it was written."""
+        super().flush()
+        self._failing = False
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Called where an exception is handled; the base class prints a traceback for every line."""
+        error = sys.exception()
+        if not isinstance(error, OSError):
+            super().handleError(record)
+        elif not self._failing:
+            self._failing = True
+            reason = f"{self.baseFilename} cannot be written and loses lines: {error.strerror}"
+            self._console.handle(logging.LogRecord("meshcentral.log", logging.ERROR, "", 0, reason, None, None))
+
+    def close(self) -> None:
+        """What a full disk left in the buffer is lost; that was said."""
+        with suppress(OSError):
+            super().close()
 
     def _open(self) -> TextIOWrapper:
         return open(self.baseFilename, "a", encoding="utf-8", opener=_private_opener)

@@ -24,6 +24,7 @@ log = logging.getLogger("meshcentral.paths")
 PEER_FOLDER = "meshcentral-data"
 _PRIVATE_FILES = ("*.key", "*.toml", "*.json", "*.sqlite3*", "*.db", "*.lock")
 """In the data folder itself: keys, configuration and databases, ours and the peer's."""
+_ANOTHER = "Choose another data folder (--data) or correct the owner and mode of this one."
 LONGEST_SOCKET_PATH = 100
 """Bytes; `sun_path` has 104 on the BSDs and macOS, 108 on Linux, with the final NUL."""
 
@@ -36,8 +37,14 @@ class DataPaths:
 
     @classmethod
     def at(cls, folder: str | os.PathLike[str]) -> Self:
-        """The installation in `folder`, which need not exist yet; `~` and relative paths are resolved here."""
-        return cls(Path(folder).expanduser().resolve())
+        """The installation in `folder`, which need not exist yet; `~` and relative paths are resolved here.
+
+        Raises ConfigurationError for a path that leads nowhere: links in a circle, `~` of nobody, a NUL in it.
+        """
+        try:
+            return cls(Path(folder).expanduser().resolve())
+        except (OSError, RuntimeError, ValueError) as error:
+            raise ConfigurationError(f"the data folder {folder} cannot be found: {error}", hint=_ANOTHER) from error
 
     @property
     def config_file(self) -> Path:
@@ -109,15 +116,18 @@ class DataPaths:
     def create(self) -> None:
         """Make the folders that are missing and tighten those that are there.
 
-        Raises ConfigurationError when a folder cannot be made or belongs to another user.
+        Raises ConfigurationError when a folder cannot be made, belongs to another user, or is one that everybody needs.
         """
+        if is_there(self.data):
+            _refuse_shared(self.data)
         for folder in (self.data, self.run, self.control_socket.parent, self.logs, self.agents, self.temporary):
             private_folder(folder)
         for folder in (self.files, self.recordings, self.backups, self.web):
             private_folder(folder)
         for pattern in _PRIVATE_FILES:
             for file in self.data.glob(pattern):
-                private_file(file)
+                if not file.is_symlink():  # what lies elsewhere has its own owner and readers
+                    private_file(file)
 
     def clear_temporary(self) -> None:
         """Remove what an earlier run left unfinished. Only for the holder of the data-folder lock."""
@@ -133,6 +143,20 @@ class DataPaths:
         return self.data / name
 
 
+def is_there(path: Path) -> bool:
+    """Whether something is at a path of the data folder.
+
+    Raises ConfigurationError when that cannot be seen: the folder is closed to this user, or its name too long.
+    """
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise ConfigurationError(f"the folder {path.parent} cannot be used: {error.strerror}", hint=_ANOTHER) from error
+    return True
+
+
 def private_folder(folder: Path) -> None:
     """Make `folder` if it is missing and keep everybody else out of it.
 
@@ -144,7 +168,7 @@ def private_folder(folder: Path) -> None:
     except OSError as error:
         raise ConfigurationError(
             f"the folder {folder} cannot be used: {error.strerror}",
-            hint="Choose another data folder (--data) or correct the owner and mode of this one.",
+            hint=_ANOTHER,
         ) from error
 
 
@@ -168,6 +192,15 @@ def _tighten(path: Path, mode: int) -> None:
     if loose:
         path.chmod(stat.S_IMODE(found.st_mode) & mode)
         log.warning("tightened the mode of %s from %04o to %04o", path, stat.S_IMODE(found.st_mode), mode)
+
+
+def _refuse_shared(folder: Path) -> None:
+    """Closing `/` or `/tmp` to everybody else would stop the machine."""
+    if folder == folder.parent or folder.stat().st_mode & stat.S_ISVTX:
+        raise ConfigurationError(
+            f"{folder} is shared by all users and cannot be the data folder",
+            hint=f"Name a folder inside it: --data {folder / 'mesh'}",
+        )
 
 
 def _is_ours(socket: Path) -> bool:

@@ -13,7 +13,7 @@ import pytest
 
 from meshcentral.core.lock import DataFolderLock
 from meshcentral.core.paths import DataPaths
-from meshcentral.plugins.errors import Busy
+from meshcentral.plugins.errors import Busy, ConfigurationError
 
 HOLDER = """
 import sys
@@ -72,3 +72,9 @@ def test_programs_that_we_start_do_not_inherit_it(paths: DataPaths) -> None:
         lock.release()
         with DataFolderLock(paths):
             child.communicate(b"\n")
+
+
+def test_a_lock_file_that_cannot_be_opened(paths: DataPaths) -> None:
+    paths.lock_file.mkdir()
+    with pytest.raises(ConfigurationError, match=r"mesh\.lock cannot be opened: Is a directory"):
+        DataFolderLock(paths).acquire()

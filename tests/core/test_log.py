@@ -153,3 +153,21 @@ def test_after_shutdown_nothing_of_ours_is_left(paths: DataPaths) -> None:
     shutdown()
     shutdown()
     assert logging.getLogger().handlers == handlers
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_full_disk_is_said_once_on_the_console(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    paths = DataPaths.at(tmp_path)
+    paths.create()
+    stream = io.StringIO()
+    (paths.logs / "mesh.log").symlink_to("/dev/full")
+    configure(paths, stream=stream)
+    for number in range(3):
+        log.error("line %d", number)
+    shutdown()
+    messages = [line["message"] for line in lines(stream)]
+    assert [message for message in messages if message.startswith("line")] == ["line 0", "line 1", "line 2"]
+    assert [message for message in messages if "cannot be written" in message] == [
+        f"{paths.logs / 'mesh.log'} cannot be written and loses lines: No space left on device"
+    ]
+    assert capsys.readouterr().err == ""

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 from meshcentral.core import paths as paths_module
-from meshcentral.core.paths import LONGEST_SOCKET_PATH, DataPaths
+from meshcentral.core.paths import LONGEST_SOCKET_PATH, DataPaths, is_there
 from meshcentral.plugins.errors import ConfigurationError
 
 
@@ -79,6 +79,41 @@ def test_a_file_in_the_place_of_the_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigurationError, match="cannot be used"):
         DataPaths.at(tmp_path / "file").create()
+
+
+@pytest.mark.parametrize("folder", ["loop", "~nobody-has-this-name/mesh", "a\0b"])
+def test_a_path_that_leads_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("loop").symlink_to("loop")
+    with pytest.raises(ConfigurationError):
+        is_there(DataPaths.at(folder).data)  # newer Pythons resolve a loop to itself
+
+
+@pytest.mark.parametrize("length", [300, 6000])
+def test_a_name_that_is_too_long(tmp_path: Path, length: int) -> None:
+    with pytest.raises(ConfigurationError, match="too long"):
+        is_there(DataPaths.at(tmp_path / ("x" * length)).config_file)
+
+
+def test_the_folder_of_everybody_is_left_as_it_is(tmp_path: Path) -> None:
+    tmp_path.chmod(0o1777)
+    with pytest.raises(ConfigurationError, match="shared by all users"):
+        DataPaths.at(tmp_path).create()
+    assert mode(tmp_path) == 0o1777
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ConfigurationError, match="shared by all users"):
+        DataPaths.at("/").create()
+
+
+def test_files_that_lie_elsewhere_keep_their_mode(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "shared.key"
+    elsewhere.write_text("")
+    elsewhere.chmod(0o644)
+    paths = DataPaths.at(tmp_path / "mesh")
+    paths.create()
+    (paths.data / "webserver-cert-private.key").symlink_to(elsewhere)
+    paths.create()
+    assert mode(elsewhere) == 0o644
 
 
 def test_unfinished_work_is_cleared_and_links_are_not_followed(tmp_path: Path) -> None:

@@ -22,19 +22,22 @@ CONTROL_PATH = "/control.ashx"
 
 
 def control_socket(data: Path) -> str | None:
-    """Where a server on this data folder listens for local commands; None when there is no socket."""
-    from meshcentral.core.paths import DataPaths
+    """Where a server on this data folder listens for local commands; None when there is no socket.
+
+    Raises ConfigurationError when the folder is closed to this user.
+    """
+    from meshcentral.core.paths import DataPaths, is_there
 
     path = DataPaths.at(data).control_socket
-    return str(path) if path.exists() else None
+    return str(path) if is_there(path) else None
 
 
 def initialised(data: Path) -> DataPaths:
     """The paths of a data folder that `mesh init` has finished. Raises ConfigurationError for any other."""
-    from meshcentral.core.paths import DataPaths
+    from meshcentral.core.paths import DataPaths, is_there
 
     paths = DataPaths.at(data)
-    if not paths.config_file.exists():
+    if not is_there(paths.config_file):
         raise ConfigurationError(
             f"{paths.data} holds no configuration",
             hint=f"make one with: mesh --data {data} init --cert-name NAME, or name another folder with --data",
@@ -52,9 +55,7 @@ async def in_process(data: Path) -> AsyncIterator[Socket]:
     from meshcentral.core.config import load
     from meshcentral.core.server import Server
 
-    configuration = load(paths)
-    paths.create()
-    server = Server(configuration, paths)
+    server = Server(load(paths), paths)
     with _logging_to_file(paths):
         await server.start(listen=False)
         try:

@@ -83,8 +83,11 @@ def replace_file(path: Path, content: bytes, mode: int) -> None:
 
 def read_file(path: Path) -> bytes:
     """The file's bytes, at most 256 KiB. Raises ConfigurationError naming the file."""
-    with _explained(path, "read"), path.open("rb") as stream:
-        content = stream.read(_MAX_FILE + 1)
+    with _explained(path, "read"):
+        if path.is_fifo():
+            raise OSError("it is a pipe, not a file")
+        with path.open("rb") as stream:
+            content = stream.read(_MAX_FILE + 1)
     if len(content) > _MAX_FILE:
         raise ConfigurationError(
             f"{path}: the file is over {_MAX_FILE // 1024} KiB, too large for a certificate or a key",

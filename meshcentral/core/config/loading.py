@@ -79,6 +79,8 @@ def _path(label: str) -> tuple[str, ...]:
 def _read_file(paths: DataPaths) -> Values:
     file = paths.config_file
     try:
+        if file.is_fifo():
+            raise ConfigurationError(f"{file} is a pipe, not a file", hint="Put a text file in its place.")
         with file.open("rb") as stream:
             content = stream.read(MAX_FILE + 1)
     except FileNotFoundError:
@@ -90,12 +92,14 @@ def _read_file(paths: DataPaths) -> Values:
     if len(content) > MAX_FILE:
         raise ConfigurationError(f"{file} is longer than {MAX_FILE} bytes", hint="This is not a configuration file.")
     try:
-        return _lowered(tomllib.loads(content.decode("utf-8")), ())
+        return _lowered(tomllib.loads(content.decode("utf-8-sig")), ())
     except UnicodeDecodeError as error:
         raise ConfigurationError(
             f"{file} is not UTF-8 text (byte {error.start})", hint="Save the file as UTF-8."
         ) from None
-    except tomllib.TOMLDecodeError as error:
+    except RecursionError:
+        raise ConfigurationError(f"{file} nests tables or lists too deeply", hint="Write it flat.") from None
+    except ValueError as error:  # TOMLDecodeError, and the limit of digits in a number
         raise ConfigurationError(f"{file} is not valid TOML: {error}", hint="Correct that line of the file.") from None
 
 

@@ -116,6 +116,12 @@ def test_reading_is_bounded_and_names_the_file(tmp_path: Path) -> None:
         list_names(tmp_path / "absent")
 
 
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "file")
+    with pytest.raises(ConfigurationError, match="it is a pipe"):
+        read_file(tmp_path / "file")
+
+
 def test_a_mark_tells_a_replaced_file(tmp_path: Path) -> None:
     file = tmp_path / "file"
     assert mark(file) is None

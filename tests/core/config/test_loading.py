@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -122,6 +123,29 @@ def test_bad_values_are_named_with_rule_and_place(paths: DataPaths, text: str, w
     error = error_of(write(paths, text))
     assert words in str(error)
     assert str(paths.config_file) in str(error.hint)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a = " + "[" * 10_000, "nests tables or lists too deeply"),
+        ("a = " + "{a=" * 10_000, "nests tables or lists too deeply"),
+        ("[" + "a." * 50_000 + "a]\nx = 1", "nests tables or lists too deeply"),
+        ("[settings]\nport = " + "9" * 10_000, "is not valid TOML"),
+        ("\0" * 100, "is not valid TOML"),
+    ],
+)
+def test_a_file_that_breaks_parsers(paths: DataPaths, text: str, words: str) -> None:
+    assert words in str(error_of(write(paths, text)))
+
+
+def test_a_byte_order_mark_is_passed_over(paths: DataPaths) -> None:
+    assert load(write(paths, "\ufeff[settings]\nport = 7\n"), environment={}).settings.port == 7
+
+
+def test_a_pipe_in_the_place_of_the_file_is_not_waited_for(paths: DataPaths) -> None:
+    os.mkfifo(paths.config_file)
+    assert "is a pipe" in str(error_of(paths))
 
 
 def test_all_bad_values_are_told_at_once_with_their_origins(paths: DataPaths) -> None:

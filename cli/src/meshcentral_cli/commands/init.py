@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import logging
 import socket
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -48,11 +49,12 @@ def init(
     JSON: data, name, port, redirect_port, mps_port, mode, created_now, certificates (as in `cert list`).
     An existing configuration is never overwritten; existing certificates are used.
     """
+    from meshcentral.core import log
     from meshcentral.core.config import load
-    from meshcentral.core.paths import DataPaths
+    from meshcentral.core.paths import DataPaths, is_there
 
     paths = DataPaths.at(mesh.data)
-    if paths.config_file.exists():
+    if is_there(paths.config_file):
         if not if_missing:
             raise Conflict(
                 f"{paths.config_file} exists already and is not overwritten",
@@ -72,7 +74,11 @@ def init(
         _ask(mesh, values)
     elif cert_name is None:
         raise UsageError("--cert-name is missing and there is no terminal to ask at", hint="mesh init --cert-name NAME")
-    configuration, certificates = _make(paths, values)
+    log.configure(None, logging.WARNING)  # what is odd in a folder that was moved in concerns who is here now
+    try:
+        configuration, certificates = _make(paths, values)
+    finally:
+        log.shutdown()
     _show(mesh, paths, configuration, certificates)
 
 

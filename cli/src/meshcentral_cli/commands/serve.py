@@ -70,11 +70,11 @@ def serve(
         "settings.mpsport": mps_port,
     }
     configuration = load(paths, overrides)
-    paths.create()
     log.configure(paths)
-    for warning in configuration.warnings:
-        logging.getLogger("meshcentral.configuration").warning(warning)
     try:
+        paths.create()
+        for warning in configuration.warnings:
+            logging.getLogger("meshcentral.configuration").warning(warning)
         eventloop.run(_serve(mesh, Server(configuration, paths)))
     except asyncio.CancelledError:
         raise KeyboardInterrupt from None
