@@ -280,6 +280,33 @@ async def _first_event(mesh: Mesh, stream: asyncio.StreamReader) -> dict[str, An
     return event
 
 
+async def test_an_agent_that_may_not_go_on_is_listed_with_the_reason(mesh: Mesh) -> None:
+    group = await mesh.json("group", "add", "office")
+    settings = _settings((await mesh.run("group", "msh", "office"))[0])
+    async with mesh.serving() as server:
+        unknown = group["id"][:-8] + "AAAAAAAA"
+        stranger = _agent("stranger", unknown, settings["ServerID"], lambda message: None)
+        waiting = asyncio.get_running_loop().create_task(
+            stranger.connect(f"wss://127.0.0.1:{server['port']}/agent.ashx")
+        )
+        try:
+            while not (held := await mesh.json("agents", "held")):
+                await asyncio.sleep(0.1)
+            assert held[0].keys() == {"id", "name", "address", "reason", "detail", "since"}
+            assert (held[0]["id"], held[0]["name"], held[0]["reason"]) == (
+                stranger.node_id(),
+                "stranger",
+                "unknown-group",
+            )
+            assert await mesh.json("device", "list") == []
+        finally:
+            waiting.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await waiting
+            await stranger.close()
+    assert await mesh.json("agents", "list") == []
+
+
 async def test_a_damaged_database_is_reported_and_not_served(mesh: Mesh) -> None:
     await mesh.json("group", "add", "office")
     database = mesh.data / "mesh.sqlite3"

@@ -36,6 +36,18 @@ def user_record(user: Mapping[str, Any]) -> Record:
     }
 
 
+def held_record(agent: Mapping[str, Any]) -> Record:
+    """An agent that waits outside, and why (agent-protocol reference, 3.4)."""
+    return {
+        "id": agent.get("nodeid"),
+        "name": agent.get("name"),
+        "address": agent.get("remoteaddr"),
+        "reason": agent.get("reason"),
+        "detail": agent.get("detail"),
+        "since": _from_milliseconds(agent.get("since")),
+    }
+
+
 def group_record(group: Mapping[str, Any]) -> Record:
     """A device group (control-protocol reference, 5.2)."""
     kind = _integer(group.get("mtype")) or 2

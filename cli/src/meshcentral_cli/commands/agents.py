@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import shutil
@@ -15,6 +16,7 @@ import typer
 
 from meshcentral.plugins.errors import MeshError, NotFound, UsageError
 from meshcentral_cli.invocation import Invocation, noun, verb
+from meshcentral_cli.records import held_record
 from meshcentral_cli.replies import members_of
 
 app = noun("Agent binaries.")
@@ -34,7 +36,9 @@ async def import_(
             metavar="FOLDER|TARBALL|VERSION", help="A MeshCentral install or package; with --npm a version."
         ),
     ] = None,
-    npm: Annotated[bool, typer.Option("--npm", help="Fetch the package with npm pack (default: latest).")] = False,
+    npm: Annotated[
+        bool, typer.Option("--npm", help="Fetch the package with npm pack (default: the recorded version).")
+    ] = False,
     allow_unrecorded: Annotated[
         bool, typer.Option("--allow-unrecorded", help="Also take programs whose hash is not recorded.")
     ] = False,
@@ -46,17 +50,41 @@ async def import_(
     if source is None and not npm:
         raise UsageError("no source given", hint="mesh agents import FOLDER, or mesh agents import --npm")
     with tempfile.TemporaryDirectory(prefix="mesh-agents-") as temporary, mesh.output.progress("importing") as progress:
-        if npm:
-            progress.update(0, 0, "fetching with npm")
-            path = npm_pack(source or "latest", Path(temporary))
-        else:
-            path = _existing(source or "")
         async with mesh.client() as client:
+            if npm:
+                progress.update(0, 0, "fetching with npm")
+                version = source or str((await client.request("agentbinaries")).get("recorded"))
+                path = await asyncio.to_thread(npm_pack, version, Path(temporary))
+            else:
+                path = _existing(source or "")
             reply = await client.request(
                 "agentsimport", {"path": str(path), "allow_unrecorded": allow_unrecorded}, progress=progress
             )
     report = members_of(reply)
     mesh.output.document(report, describe(report))
+
+
+@verb(app, "list")
+async def list_(mesh: Invocation) -> None:
+    """List the agent programs for download. JSON: id (agent type), file, platform, size, version, sha384."""
+    async with mesh.client() as client:
+        found = (await client.request("agentbinaries")).get("agents") or []
+    names = ("id", "file", "platform", "size", "version", "sha384")
+    rows = [{name: program.get(name) for name in names} for program in found]
+    mesh.output.rows(
+        rows, {"id": "TYPE", "file": "FILE", "platform": "PLATFORM", "size": "BYTES", "version": "VERSION"}
+    )
+
+
+@verb(app)
+async def held(mesh: Invocation) -> None:
+    """List agents that connected but may not go on. JSON: id, name, address, reason, detail, since."""
+    async with mesh.client() as client:
+        found = (await client.request("heldagents")).get("agents") or []
+    rows = [held_record(agent) for agent in found]
+    mesh.output.rows(
+        rows, {"name": "NAME", "address": "ADDRESS", "reason": "REASON", "detail": "DETAIL", "since": "SINCE"}
+    )
 
 
 def describe(report: Mapping[str, Any]) -> str:

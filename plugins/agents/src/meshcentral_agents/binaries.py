@@ -265,6 +265,11 @@ def recorded_version(name: str, digest: str) -> str | None:
     return next((version for version, hashes in _recorded().items() if hashes.get(name) == digest), None)
 
 
+def newest_recorded() -> str:
+    """The newest package version whose programs are recorded: the one to fetch when nothing else is asked for."""
+    return next(iter(_recorded()))
+
+
 def recorded_for_version(version: str | None, name: str) -> str | None:
     """The hash recorded for a file of one package version."""
     return _recorded().get(version or "", {}).get(name)

@@ -93,7 +93,9 @@ class AgentUserActions:
         return {"meshid": group.id, "msh": text}
 
     async def _list_binaries(self, context: ActionContext, request: NoArguments) -> Mapping[str, Any]:
-        return {"agents": self._binaries.describe()}
+        from meshcentral_agents.binaries import newest_recorded
+
+        return {"agents": self._binaries.describe(), "recorded": newest_recorded()}
 
     async def _import(self, context: ActionContext, request: ImportRequest) -> Mapping[str, Any]:
         path = Path(request.path)
