@@ -290,8 +290,9 @@ async def test_an_agent_that_may_not_go_on_is_listed_with_the_reason(mesh: Mesh)
             stranger.connect(f"wss://127.0.0.1:{server['port']}/agent.ashx")
         )
         try:
-            while not (held := await mesh.json("agents", "held")):
-                await asyncio.sleep(0.1)
+            held: list[dict[str, Any]] = []
+            while not held:
+                held = await mesh.json("agents", "held")
             assert held[0].keys() == {"id", "name", "address", "reason", "detail", "since"}
             assert (held[0]["id"], held[0]["name"], held[0]["reason"]) == (
                 stranger.node_id(),
