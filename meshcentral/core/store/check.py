@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,8 +11,8 @@ from sqlalchemy import Connection, Engine, func, inspect, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from meshcentral.core.store import audit, sqlite
-from meshcentral.core.store.documents import DocumentCollection, Documents
-from meshcentral.core.store.engine import database_error
+from meshcentral.core.store.documents import DocumentCollection, Documents, decode
+from meshcentral.core.store.engine import DatabaseError, database_error
 from meshcentral.core.store.tables import CORE_TABLES, DOCUMENTS, EVENTS
 from meshcentral.plugins.documents import DeviceGroup, Link, User
 from meshcentral.plugins.errors import NotFound
@@ -72,6 +71,8 @@ def check_database(path: Path) -> DatabaseReport:
         return _check(engine, path)
     except SQLAlchemyError as error:
         return DatabaseReport(path, findings=(Finding("file", path.name, str(database_error(error))),))
+    except DatabaseError as error:
+        return DatabaseReport(path, findings=(Finding("file", path.name, str(error)),))
     finally:
         engine.dispose()
 
@@ -109,7 +110,7 @@ def _documents(connection: Connection) -> Iterator[Finding]:
             if documents.has(kind):
                 documents.load_row(kind, document_id, body)
             else:
-                json.loads(body)
+                decode(body)
         except ValueError as error:
             yield Finding("document", document_id, str(error))
     yield from _links(documents)

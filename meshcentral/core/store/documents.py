@@ -26,6 +26,14 @@ def encode(body: Mapping[str, Any] | Sequence[Any]) -> str:
     return json.dumps(body, separators=(",", ":"), allow_nan=False)
 
 
+def decode(body: str) -> Any:
+    """Read JSON from the database, which somebody else may have written to. Raises ValueError."""
+    try:
+        return json.loads(body)
+    except RecursionError:
+        raise ValueError("the JSON is nested too deeply") from None
+
+
 def storable(text: str) -> str:
     """Text that every database takes: lone surrogates, which have no UTF-8 form, become question marks."""
     return text.encode("utf-8", "replace").decode()
@@ -86,7 +94,7 @@ class DocumentCollection(Generic[D]):
 
     def load(self, document_id: str, body: str) -> None:
         """Take a document from the database. Raises ValueError (pydantic's included) for what is not one."""
-        stored = json.loads(body)
+        stored = decode(body)
         if not isinstance(stored, dict):
             raise ValueError("the document is not a JSON object")
         document = self.type.from_stored(stored)

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
+from meshcentral.core.store.engine import DatabaseError
 from meshcentral.core.store.tables import SERVER_VALUES, upsert
 
 OWN_PREFIX = "store:"
@@ -16,9 +17,14 @@ SCHEMA = f"{OWN_PREFIX}schema"
 
 
 def read_value(connection: Connection, key: str) -> Any | None:
-    """The value of a key, None when unset."""
+    """The value of a key, None when unset. Raises DatabaseError for one that is not JSON."""
     text = connection.scalar(select(SERVER_VALUES.c.value).where(SERVER_VALUES.c.key == key))
-    return None if text is None else json.loads(text)
+    try:
+        return None if text is None else json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DatabaseError(
+            f"the value {key} of the database is damaged: {error}", hint="restore the database from a backup"
+        ) from error
 
 
 def write_value(connection: Connection, key: str, value: Any) -> None:

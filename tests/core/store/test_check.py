@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from conftest import OpenStore
 
 ALL = 0xFFFFFFFF
+DEEP = f"'{'[' * 100_000}'"
 
 
 @pytest.fixture
@@ -55,6 +56,19 @@ async def test_a_sound_database(database_file: Path) -> None:
         ("UPDATE documents SET body = '{' WHERE id = 'node//1'", "document", "node//1", "Expecting"),
         ("UPDATE documents SET body = json_set(body, '$.icon', 9) WHERE kind = 'node'", "document", "node//1", "icon"),
         ("INSERT INTO documents VALUES ('nt1', 'note', '', 1, 'x')", "document", "nt1", "Expecting"),
+        (
+            "UPDATE documents SET body = DEEP WHERE kind = 'node'".replace("DEEP", DEEP),
+            "document",
+            "node//1",
+            "too deeply",
+        ),
+        (
+            "INSERT INTO documents VALUES ('nt1', 'note', '', 1, DEEP)".replace("DEEP", DEEP),
+            "document",
+            "nt1",
+            "too deeply",
+        ),
+        ("UPDATE server_values SET value = '{'", "file", "mesh.sqlite3", "store:audit-head of the database is damaged"),
         ("DELETE FROM documents WHERE kind = 'mesh'", "link", "user//ann", "does not exist"),
         ("DELETE FROM documents WHERE kind = 'user'", "link", "mesh//a", "does not exist"),
         (
