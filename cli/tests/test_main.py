@@ -201,5 +201,40 @@ def test_a_reader_that_leaves_is_no_failure() -> None:
     assert result.returncode == 0
 
 
+@pytest.mark.parametrize("descriptor", [0, 1, 2])
+def test_a_closed_stream_is_like_the_null_device(tmp_path: Path, descriptor: int) -> None:
+    result = mesh("--data", str(tmp_path), "user", "list", "--json", preexec_fn=lambda: os.close(descriptor))
+    assert result.returncode == 78
+    assert result.stdout == ""
+    assert result.stderr == "" if descriptor == 2 else json.loads(result.stderr)["error"]["code"] == "configuration"
+
+
+def test_what_is_opened_later_does_not_become_stderr() -> None:
+    code = (
+        "import os, sys; from meshcentral_cli import streams; streams.prepare();"
+        "sys.exit(os.open(os.devnull, os.O_RDONLY))"
+    )
+    for closed in ([0], [1], [2], [0, 1], [1, 2], [0, 1, 2]):
+        result = subprocess.run(
+            [sys.executable, "-c", code],
+            check=False,
+            preexec_fn=lambda numbers=closed: [os.close(number) for number in numbers],  # type: ignore[misc]
+        )
+        assert result.returncode == 3
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_an_answer_that_cannot_be_written_is_a_failure_and_an_error_that_cannot_keeps_its_code(tmp_path: Path) -> None:
+    arguments = [sys.executable, "-m", "meshcentral_cli", "--json", "--data", str(tmp_path)]
+    with open("/dev/full", "wb") as full:
+        for command in (["--help"], ["--version"]):
+            answer = subprocess.run([*arguments, *command], stdout=full, stderr=subprocess.PIPE, check=False)
+            assert answer.returncode == 1
+            assert "No space left on device" in json.loads(answer.stderr)["error"]["message"]
+        error = subprocess.run([*arguments, "user", "list"], stdout=subprocess.PIPE, stderr=full, check=False)
+    assert error.returncode == 78
+    assert error.stdout == b""
+
+
 def test_the_module_is_the_same_program() -> None:
     assert mesh("--version").stdout.startswith("mesh ")

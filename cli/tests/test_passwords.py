@@ -29,13 +29,15 @@ def test_from_a_file(tmp_path: Path) -> None:
     file = tmp_path / "password"
     file.write_text(" with blanks \n")
     assert read(file=file) == " with blanks "
+    file.write_bytes(b"\xef\xbb\xbfnoted\r\n")
+    assert read(file=file) == "noted"
     with pytest.raises(NotFound):
         read(file=tmp_path / "absent")
     with pytest.raises(UsageError):
         read(file=tmp_path)
 
 
-@pytest.mark.parametrize("data", [b"", b"\n", b"a\nb", b"\xff", b"x" * 5000, b"a\0b"])
+@pytest.mark.parametrize("data", [b"", b"\n", b"a\nb", b"\xff", b"x" * 5000, b"a\0b", b"\xef\xbb\xbf"])
 def test_what_is_no_password_is_refused(tmp_path: Path, data: bytes) -> None:
     file = tmp_path / "password"
     file.write_bytes(data)

@@ -8,6 +8,7 @@ itself with an `Invocation` of their own.
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -17,7 +18,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 import typer
 from typer.core import TyperCommand
 
-from meshcentral_cli.output import Output, reader_left
+from meshcentral_cli.output import Output
+from meshcentral_cli.streams import abandon
 from meshcentral_cli.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -99,7 +101,7 @@ def _entry(function: Callable[..., Any]) -> Callable[..., Any]:
 
                 asyncio.run(result)
         except BrokenPipeError:
-            reader_left()
+            abandon(sys.stdout)
 
     hints = get_type_hints(function, include_extras=True, localns={"ControlClient": object})
     own = list(inspect.signature(function).parameters.values())[1:]

@@ -18,8 +18,9 @@ import typer
 from typer.core import TyperGroup
 
 from meshcentral.plugins.errors import MeshError, UsageError
+from meshcentral_cli import streams
 from meshcentral_cli.invocation import Invocation, JsonFlag, asks_for_json
-from meshcentral_cli.output import Output, reader_left
+from meshcentral_cli.output import Output
 from meshcentral_cli.terminal import Terminal
 
 INTERRUPTED = 130
@@ -91,37 +92,39 @@ def mesh(
 
 def run() -> NoReturn:
     """Entry point of the console script."""
-    for stream in (sys.stdout, sys.stderr):
-        # A name that the terminal's encoding lacks must not end the command.
-        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    streams.prepare()
     code = main(sys.argv[1:])
     try:
         sys.stdout.flush()
-    except BrokenPipeError:
-        reader_left()
+    except OSError:
+        streams.abandon(sys.stdout)
     sys.exit(code)
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run one command line; returns the exit code. Every failure becomes one message."""
     output = Output(as_json=asks_for_json(arguments))
+    code = 0
     try:
         result = typer.main.get_command(app).main(args=list(arguments), prog_name="mesh", standalone_mode=False)
-        return result if isinstance(result, int) else 0
+        code = result if isinstance(result, int) else 0
+        sys.stdout.flush()
     except MeshError as error:
         return output.failed(error)
     except typer.TyperException as error:
         return output.failed(_usage_error(error))
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
-    except SystemExit:
-        # Typer's own reaction to a closed stdout while it prints a help page.
-        reader_left()
-        return 0
+    except (BrokenPipeError, SystemExit):
+        # The reader has what it wanted. SystemExit is typer's own reaction, while it prints a help page.
+        streams.abandon(sys.stdout)
+    except OSError as error:
+        return output.failed(_refused(error))
     except Exception as error:
         if os.environ.get("MESH_DEBUG"):
             raise
         return output.failed(_defect(error))
+    return code
 
 
 def reference() -> Iterator[tuple[str, str]]:
@@ -142,6 +145,15 @@ def _usage_error(error: typer.TyperException) -> MeshError:
     context = getattr(error, "ctx", None)
     page = context.command_path if context is not None else "mesh"
     return UsageError(error.format_message().rstrip("."), hint=f"see `{page} --help`")
+
+
+def _refused(error: OSError) -> MeshError:
+    """What the operating system refused and no command expects, such as an answer to a full disk."""
+    place = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
+    return MeshError(
+        f"the operating system refused: {place}{error.strerror or error}",
+        hint="check free space, and owner and mode of the files",
+    )
 
 
 def _defect(error: Exception) -> MeshError:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from meshcentral.plugins.errors import MeshError
+from meshcentral_cli.streams import abandon
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -143,11 +144,13 @@ class Output:
         """Report an error; returns the exit code of its kind."""
         if self.as_json:
             detail = {"code": error.code, "message": str(error), "hint": error.hint}
-            print(json.dumps({"error": detail}), file=sys.stderr)
+            text = json.dumps({"error": detail})
         else:
-            print(f"mesh: {one_line(str(error))}", file=sys.stderr)
-            if error.hint:
-                print(f"  {one_line(error.hint)}", file=sys.stderr)
+            text = f"mesh: {one_line(str(error))}" + (f"\n  {one_line(error.hint)}" if error.hint else "")
+        try:
+            print(text, file=sys.stderr, flush=True)
+        except OSError:
+            abandon(sys.stderr)  # the exit code still tells
         return error.exit_code
 
     @contextlib.contextmanager
@@ -178,13 +181,6 @@ def cell(value: Any) -> str:
             return ", ".join(f"{one_line(str(name))}={cell(member)}" for name, member in value.items()) or "-"
         case _:
             return one_line(str(value))
-
-
-def reader_left() -> None:
-    """The reader of our stdout closed it: it has what it wanted, and nothing may complain at exit."""
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, sys.stdout.fileno())
-    os.close(null)
 
 
 def _console(terminal: bool) -> Console:

@@ -44,9 +44,9 @@ def _beginning(file: Path) -> bytes:
 
 
 def _one_line(data: bytes, source: str) -> str:
-    """Decode, without the line end that `echo` and editors add."""
+    """Decode, without the line end that `echo` and editors add, and the mark that some put at the beginning."""
     try:
-        text = data.decode()
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UsageError(f"{source}: the password is not UTF-8 text") from error
     text = text.removesuffix("\n").removesuffix("\r")

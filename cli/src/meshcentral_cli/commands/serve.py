@@ -16,7 +16,7 @@ import typer
 from meshcentral.plugins.errors import Busy
 from meshcentral_cli.invocation import Invocation, command, verb
 from meshcentral_cli.offline import initialised
-from meshcentral_cli.output import reader_left
+from meshcentral_cli.streams import abandon
 
 if TYPE_CHECKING:
     from meshcentral.core.server import Server
@@ -92,8 +92,8 @@ async def _serve(mesh: Invocation, server: Server) -> None:
     try:
         try:
             _announce(mesh, server)
-        except BrokenPipeError:
-            reader_left()  # the server goes on without its reader
+        except OSError:
+            abandon(sys.stdout)  # the server goes on without its reader
         await stopping.asked.wait()
     finally:
         await server.stop()
