@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import resource
 import stat
 import tarfile
 from pathlib import Path
@@ -62,6 +63,56 @@ def test_an_import_that_was_killed_leaves_nothing(store: AgentBinaries, package:
     (tmp_path / "data" / "agents" / ".import-abc").write_bytes(b"half")
     take(store, package)
     assert not (tmp_path / "data" / "agents" / ".import-abc").exists()
+
+
+def test_an_import_that_was_killed_before_it_wrote_the_manifest(
+    store: AgentBinaries, package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (package / "agents" / LINUX).write_bytes(b"older")
+    (package / "agents" / "hashagents.json").unlink()
+    take(store, package, unrecorded=True)
+    (package / "agents" / LINUX).write_bytes(PROGRAMS[LINUX])
+    monkeypatch.setattr(AgentBinaries, "_write_manifest", lambda store, found: None)
+    take(store, package)
+    again = AgentBinaries(tmp_path / "data" / "agents")
+    again.load()
+    binary, path = again.find(6)
+    assert path.read_bytes() == PROGRAMS[LINUX]
+    assert (binary.sha384, binary.size, binary.version) == (sha384(PROGRAMS[LINUX]), len(PROGRAMS[LINUX]), "9.9.9")
+    assert again.find(4)[0].sha384 == sha384(PROGRAMS[WINDOWS])
+
+
+@pytest.mark.parametrize("from_tarball", [False, True])
+def test_a_full_disk_is_one_clear_error_and_leaves_what_there_was(
+    store: AgentBinaries, package: Path, tmp_path: Path, from_tarball: bool
+) -> None:
+    (package / "agents" / WINDOWS).write_bytes(b"x" * 100_000)
+    (package / "agents" / "hashagents.json").unlink()
+    source = package
+    if from_tarball:
+        source = tmp_path / "package.tgz"
+        with tarfile.open(source, "w:gz") as archive:
+            archive.add(package, "package")
+    take(store, package)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "data" / "agents").iterdir()}
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
+    try:
+        with pytest.raises(MeshError, match=r"cannot be written to .*: File too large"):
+            take(store, source, unrecorded=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "data" / "agents").iterdir()} == before
+    assert WINDOWS in take(store, source, unrecorded=True).imported
+
+
+def test_an_extended_header_is_not_read_into_memory_whatever_its_size(store: AgentBinaries, tmp_path: Path) -> None:
+    for kind in (tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME):
+        info = tarfile.TarInfo("x")
+        info.type, info.size = kind, 1 << 33
+        (tmp_path / "bomb.tar").write_bytes(info.tobuf(tarfile.GNU_FORMAT) + bytes(5000))
+        with pytest.raises(UsageError, match="extended header is too large"):
+            take(store, tmp_path / "bomb.tar")
 
 
 def test_a_package_is_imported_and_found_by_type(store: AgentBinaries, package: Path, tmp_path: Path) -> None:

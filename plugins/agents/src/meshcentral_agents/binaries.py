@@ -12,7 +12,8 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from importlib.resources import files
@@ -77,18 +78,33 @@ class AgentBinaries:
         path = self._folder / MANIFEST
         try:
             manifest = _Manifest.model_validate_json(path.read_bytes())
+            written = path.stat().st_mtime_ns
         except FileNotFoundError:
-            manifest = _Manifest()
+            manifest, written = _Manifest(), 0
         except (OSError, ValidationError) as error:
             raise MeshError(
                 f"{path} cannot be read: {error.__class__.__name__}", hint="remove it and import the agents again"
             ) from error
         known = {agent_type.file for agent_type in AGENT_TYPES.values()}
         self._by_file = {
-            binary.file: binary
+            binary.file: self._as_it_is(binary, written)
             for binary in manifest.binaries
             if binary.file in known and (self._folder / binary.file).is_file()
         }
+
+    def _as_it_is(self, binary: Binary, written: int) -> Binary:
+        """The program that is there: an import which was killed has replaced programs but not yet the manifest.
+
+        `written` is the manifest's modification time in ns. What was moved into the folder had been checked.
+        """
+        path = self._folder / binary.file
+        status = path.stat()
+        if status.st_mtime_ns <= written:
+            return binary
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha384").hexdigest()
+        version = recorded_version(binary.file, digest) or UNRECORDED
+        return Binary(file=binary.file, sha384=digest, size=status.st_size, version=version)
 
     def __len__(self) -> int:
         return len(self._by_file)
@@ -115,9 +131,10 @@ class AgentBinaries:
         A file that fails its check is refused and named in the report; the others are taken. Raises MeshError when
         the source holds no agent at all.
         """
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for left_over in self._folder.glob(f"{_UNFINISHED}*"):
-            left_over.unlink()  # of an import that was killed
+        with _writing(self._folder):
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for left_over in self._folder.glob(f"{_UNFINISHED}*"):
+                left_over.unlink()  # of an import that was killed
         progress(0, 0, f"reading {path.name}")
         found = dict(self._by_file)
         with open_source(path) as source:
@@ -127,8 +144,8 @@ class AgentBinaries:
                 importer.run(found)
             finally:  # a source that breaks off half-way does not undo what was taken
                 if found != self._by_file:
-                    self._write_manifest(found)
                     self._by_file = found
+                    self._write_manifest(found)
         if not (report.imported or report.unchanged or report.refused):
             raise UsageError(f"{path} holds no agent program", hint="name a MeshCentral folder or its npm tarball")
         return report
@@ -220,28 +237,45 @@ class _Replacement:
     """A new file beside its final place, moved there when the block ends well and `keep` is still set."""
 
     def __init__(self, folder: Path, name: str) -> None:
+        self._folder = folder
         self._target = folder / name
-        handle, path = tempfile.mkstemp(prefix=_UNFINISHED, dir=folder)  # mode 0600
+        with _writing(folder):
+            handle, path = tempfile.mkstemp(prefix=_UNFINISHED, dir=folder)  # mode 0600
         self._file = os.fdopen(handle, "wb")
         self._path = Path(path)
         self.keep = True
 
     def write(self, data: bytes) -> None:
-        self._file.write(data)
+        with _writing(self._folder):
+            self._file.write(data)
 
     def __enter__(self) -> _Replacement:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        with self._file:
+        try:
             if kind is None and self.keep:
-                self._file.flush()
-                os.fsync(self._file.fileno())
-        if kind is None and self.keep:
-            self._path.replace(self._target)
-            _sync_folder(self._target.parent)
-        else:
+                with _writing(self._folder):
+                    self._file.flush()
+                    os.fsync(self._file.fileno())
+                    self._path.replace(self._target)
+                    _sync_folder(self._folder)
+        finally:
+            with suppress(OSError):  # a full disk refuses the rest of the buffer once more
+                self._file.close()
             self._path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Turn what the disk refuses into one clear error."""
+    try:
+        yield
+    except OSError as error:
+        raise MeshError(
+            f"agent programs cannot be written to {folder}: {error.strerror}",
+            hint="check free space, and the folder's owner and mode, then import again",
+        ) from error
 
 
 def _sync_folder(folder: Path) -> None:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import tarfile
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol, Self
 
 from meshcentral.plugins import MeshError, NotFound, UsageError
 
@@ -22,10 +23,22 @@ MAX_ARCHIVE = 2 * 1024 * 1024 * 1024
 """Bytes of all members of a tarball, unpacked."""
 MAX_MEMBERS = 20_000
 MAX_LIST = 1024 * 1024
+MAX_EXTENDED = 64 * 1024
+"""Bytes of an extended header of a tarball: long names and the like."""
 
 HASH_LIST = "hashagents.json"
 PACKAGE = "package.json"
 FOLDER = "agents"
+
+_EXTENDED = frozenset(
+    (
+        tarfile.XHDTYPE,
+        tarfile.XGLTYPE,
+        tarfile.SOLARIS_XHDTYPE,
+        tarfile.GNUTYPE_LONGNAME,
+        tarfile.GNUTYPE_LONGLINK,
+    )
+)
 
 _HASH = re.compile(r"[0-9A-Fa-f]{96}", re.ASCII)
 _VERSION = re.compile(r"[0-9A-Za-z.+-]{1,32}", re.ASCII)
@@ -49,19 +62,19 @@ class Source(Protocol):
 @contextmanager
 def open_source(path: Path) -> Iterator[Source]:
     """Open a folder or a tarball. Raises NotFound, UsageError or MeshError."""
-    if path.is_dir():
-        yield _Folder(path)
-        return
-    if not path.is_file():
-        raise NotFound(f"{path} does not exist or is neither a folder nor a file")
     try:
-        with tarfile.open(path, "r:*") as archive:
+        if path.is_dir():
+            yield _Folder(path)
+            return
+        if not path.is_file():
+            raise NotFound(f"{path} does not exist or is neither a folder nor a file")
+        with tarfile.open(path, "r:*", tarinfo=_BoundedInfo) as archive:
             yield _Tarball(archive)
     except (tarfile.TarError, EOFError) as error:
         raise UsageError(f"{path} is not a readable tarball: {error}") from error
     except OSError as error:
         if error.filename is not None:
-            raise
+            raise MeshError(f"{os.fsdecode(error.filename)} cannot be read: {error.strerror}") from error
         raise UsageError(f"{path} is not a readable tarball: {error}") from error  # bad gzip data has no file name
 
 
@@ -81,6 +94,18 @@ class _Folder:
         for path in paths:
             with path.open("rb") as stream:
                 yield path.name, stream
+
+
+class _BoundedInfo(tarfile.TarInfo):
+    """A member whose extended header, which the library reads into memory whole, has a size that makes sense."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        """Raises ReadError; the library calls this for each header."""
+        member = super().frombuf(buf, encoding, errors)
+        if member.type in _EXTENDED and member.size > MAX_EXTENDED:
+            raise tarfile.ReadError("an extended header is too large")
+        return member
 
 
 class _Tarball:
