@@ -43,9 +43,9 @@ class ActionRequest(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class EncodedJson:
-    """A member of a reply that is already JSON: it is put into the message as it is."""
+    """A member of a reply that is already JSON, in parts: it is put into the message as it is."""
 
-    text: bytes
+    parts: Sequence[bytes]
 
 
 class Scope(enum.Enum):

@@ -6,7 +6,7 @@ Handlers never see the carrier (the front, Quart, an in-memory pair): they get t
 from __future__ import annotations
 
 import enum
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -112,6 +112,10 @@ class Socket(Protocol):
 
     def send_text(self, message: bytes) -> None:
         """Send an already encoded UTF-8 text message (encode once, send to many)."""
+        ...
+
+    def send_parts(self, parts: Sequence[bytes]) -> None:
+        """Send an encoded UTF-8 text message that is in parts; for long ones, of which no whole copy is made."""
         ...
 
     async def drain(self) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from meshcentral.core.websocket.codec import NORMAL
 from meshcentral.core.websocket.queued import QueuedSocket
 from meshcentral.plugins.web import Connection
@@ -37,6 +39,10 @@ class MemorySocket(QueuedSocket):
     def send_text(self, message: bytes) -> None:
         """Put an encoded text message into the other end's queue, as the `str` that it is."""
         self.send(message.decode())
+
+    def send_parts(self, parts: Sequence[bytes]) -> None:
+        """Put an encoded text message into the other end's queue, as the `str` that it is."""
+        self.send_text(b"".join(parts))
 
     def close(self, code: int = NORMAL, reason: str = "") -> None:
         """End both sides; what was sent before can still be received."""

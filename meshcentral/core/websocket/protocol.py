@@ -12,6 +12,7 @@ is half written.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -31,6 +32,7 @@ from meshcentral.core.websocket.codec import (
     Violation,
     encode_close,
     encode_frame,
+    frame_header,
 )
 from meshcentral.core.websocket.queued import QueuedSocket, log
 from meshcentral.core.websocket.sweep import Sweep
@@ -41,6 +43,9 @@ CLOSE_TIMEOUT = 5.0
 
 RECEIVE_BUFFER = 256 * 1024
 """Bytes; as much as uvloop reads at once."""
+
+PIECE = 64 * 1024
+"""Bytes of a long message that are written at once: four TLS records."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +196,19 @@ class WebSocket(QueuedSocket, asyncio.BufferedProtocol):
     def send_text(self, message: bytes) -> None:
         """Write an encoded text message."""
         self._write(encode_frame(TEXT, message))
+
+    def send_parts(self, parts: Sequence[bytes]) -> None:
+        """Write a long text message in pieces that the heap serves again and again; every copy of megabytes would be
+        mapped afresh and cost as much as encrypting it."""
+        piece = [frame_header(TEXT, sum(map(len, parts)))]
+        size = 0
+        for part in parts:
+            piece.append(part)
+            size += len(part)
+            if size >= PIECE:
+                self._write(b"".join(piece))
+                piece, size = [], 0
+        self._write(b"".join(piece))
 
     def trust(self) -> None:
         """Take messages as long as the route allows."""

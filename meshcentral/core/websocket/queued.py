@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -153,6 +153,9 @@ class QueuedSocket:
         raise AssertionError("a carrier decides")
 
     def send_text(self, message: bytes) -> None:
+        raise AssertionError("a carrier decides")
+
+    def send_parts(self, parts: Sequence[bytes]) -> None:
         raise AssertionError("a carrier decides")
 
     def close(self, code: int = NORMAL, reason: str = "") -> None:

@@ -11,7 +11,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from meshcentral.core.websocket import protocol
-from meshcentral.core.websocket.codec import BINARY, PING, MessageDecoder, encode_close, encode_frame
+from meshcentral.core.websocket.codec import BINARY, PING, TEXT, MessageDecoder, encode_close, encode_frame
 from meshcentral.core.websocket.memory import memory_pair
 from meshcentral.core.websocket.protocol import Timing, WebSocket, WebSockets, join
 from meshcentral.plugins.errors import SocketClosed
@@ -87,6 +87,14 @@ async def test_a_ping_is_answered_and_a_close_is_echoed() -> None:
     assert wire.state == "closed"
     websocket.send("late")
     assert wire.taken() == b""
+
+
+@pytest.mark.parametrize("sizes", [[], [0], [5], [1, 2, 3], [70_000, 0, 1], [1000] * 300, [300_000]])
+async def test_a_message_in_parts_is_one_frame(sizes: list[int]) -> None:
+    websocket, wire = on_wire()
+    parts = [bytes([65 + index % 26]) * size for index, size in enumerate(sizes)]
+    websocket.send_parts(parts)
+    assert wire.taken() == encode_frame(TEXT, b"".join(parts))
 
 
 async def test_a_violation_is_told_and_ends_the_connection() -> None:

@@ -45,7 +45,7 @@ def test_depth_is_limited():
 
 
 def test_encoded_members_are_put_in_as_they_are():
-    ready = EncodedJson(b'{"x":[1,2]}')
+    ready = EncodedJson([b'{"x":', b"[1,2]}"])
     assert json.loads(encode({"a": 1, "nodes": ready})) == {"a": 1, "nodes": {"x": [1, 2]}}
     assert encode({"nodes": ready, "more": ready}) == b'{"nodes":{"x":[1,2]},"more":{"x":[1,2]}}'
     assert encode({}) == b"{}"

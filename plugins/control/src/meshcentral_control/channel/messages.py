@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 from meshcentral.plugins.actions import EncodedJson
@@ -35,17 +35,21 @@ def decode(text: str | bytes) -> dict[str, Any]:
 
 
 def encode(message: Mapping[str, Any]) -> bytes:
-    """One JSON object as UTF-8. Members that are `EncodedJson` are put in as they are.
+    """One JSON object as UTF-8. Raises as `encode_parts` does."""
+    return b"".join(encode_parts(message))
+
+
+def encode_parts(message: Mapping[str, Any]) -> Sequence[bytes]:
+    """One JSON object as UTF-8, in parts. Members that are `EncodedJson` are put in as they are.
 
     Raises ValueError for numbers that JSON does not have, TypeError for objects that it does not know.
     """
     ready = {name: value for name, value in message.items() if isinstance(value, EncodedJson)}
-    if not ready:
-        return _dump(message)
-    plain = _dump({name: value for name, value in message.items() if name not in ready})
-    parts = [plain[1:-1]] if len(plain) > 2 else []
-    parts += [_dump(name) + b":" + value.text for name, value in ready.items()]
-    return b"{" + b",".join(parts) + b"}"
+    plain = _dump({name: value for name, value in message.items() if name not in ready} if ready else message)
+    parts = [plain[:-1]]
+    for name, value in ready.items():
+        parts += [b"," if len(parts) > 1 or len(plain) > 2 else b"", _dump(name), b":", *value.parts]
+    return [*parts, b"}"]
 
 
 def _dump(value: Any) -> bytes:

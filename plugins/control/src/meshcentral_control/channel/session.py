@@ -12,7 +12,7 @@ from meshcentral.plugins.documents import Device, DeviceGroup, User
 from meshcentral.plugins.events import Redaction, SessionControl, Subscription
 from meshcentral.plugins.rights import Capability, SiteCapability
 from meshcentral.plugins.web import Socket
-from meshcentral_control.channel.messages import encode
+from meshcentral_control.channel.messages import encode_parts
 from meshcentral_control.targets import heard_by, limited_for
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class ControlSession:
         return self._socket.writable
 
     def send(self, message: Mapping[str, Any]) -> None:
-        self._socket.send_text(encode(message))
+        self._socket.send_parts(encode_parts(message))
 
     def send_encoded(self, message: bytes) -> None:
         """Send a message that was encoded for many."""
