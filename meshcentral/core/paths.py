@@ -130,12 +130,20 @@ class DataPaths:
                     private_file(file)
 
     def clear_temporary(self) -> None:
-        """Remove what an earlier run left unfinished. Only for the holder of the data-folder lock."""
-        for entry in self.temporary.iterdir():
-            if entry.is_dir() and not entry.is_symlink():
-                shutil.rmtree(entry)
-            else:
-                entry.unlink(missing_ok=True)
+        """Remove what an earlier run left unfinished. Only for the holder of the data-folder lock.
+
+        Raises ConfigurationError when something cannot be removed.
+        """
+        try:
+            for entry in self.temporary.iterdir():
+                if entry.is_dir() and not entry.is_symlink():
+                    shutil.rmtree(entry)
+                else:
+                    entry.unlink(missing_ok=True)
+        except OSError as error:
+            raise ConfigurationError(
+                f"the folder {self.temporary} cannot be emptied: {error.strerror}", hint=_ANOTHER
+            ) from error
 
     def _beside(self, name: str) -> Path:
         if self.data.name == PEER_FOLDER:

@@ -74,7 +74,9 @@ app = typer.Typer(
 @app.callback(invoke_without_command=True)
 def mesh(
     context: typer.Context,
-    data: Annotated[Path, typer.Option(envvar="MESH_DATA", help="The data folder.", metavar="D")] = DATA_FOLDER,
+    data: Annotated[
+        Path, typer.Option(envvar="MESH_DATA", help="The data folder.", metavar="D", readable=False)
+    ] = DATA_FOLDER,
     json_: JsonFlag = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No remarks and no progress on stderr.")] = False,
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
