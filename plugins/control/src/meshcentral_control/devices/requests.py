@@ -24,9 +24,12 @@ class NoMembers(ActionRequest):
 
 
 def _visible_text(text: str) -> str:
-    if not text.strip():
+    text = text.strip()
+    if not text:
         raise ValueError("it must not be blank")
-    return text.strip()
+    if not text.isprintable():
+        raise ValueError("it must not hold line breaks, control characters or marks that reverse the text")
+    return text
 
 
 Name = Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_visible_text)]
