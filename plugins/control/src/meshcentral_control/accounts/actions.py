@@ -8,7 +8,7 @@ from typing import Any
 from meshcentral.plugins import rights, targets
 from meshcentral.plugins.actions import ActionContext, Audit, UserAction, UserSession, on_site
 from meshcentral.plugins.documents import DeviceGroup, Link, User
-from meshcentral.plugins.errors import Conflict, NotAuthorised, NotFound, UsageError
+from meshcentral.plugins.errors import Conflict, NotAuthorised, UsageError
 from meshcentral.plugins.events import SessionControl
 from meshcentral.plugins.rights import SiteCapability
 from meshcentral.plugins.store import Change, Store
@@ -18,7 +18,6 @@ from meshcentral_control.accounts.passwords import random_password
 from meshcentral_control.accounts.requests import (
     INVALID_RIGHTS,
     PERMISSION_DENIED,
-    UNKNOWN_USER,
     AddUser,
     ChangeUserPassword,
     NamedUser,
@@ -34,9 +33,7 @@ from meshcentral_control.events import (
     GroupChanged,
 )
 from meshcentral_control.links import Linked
-from meshcentral_protocol import identifiers
-from meshcentral_protocol.errors import IdentifierError
-from meshcentral_protocol.identifiers import Kind
+from meshcentral_control.lookup import account_named
 
 MUST_CHANGE = -1
 
@@ -132,14 +129,8 @@ class AccountActions:
 
 def _find(context: ActionContext, text: str) -> User:
     """The account, if the session may manage it: nobody but a full administrator changes one."""
-    session = context.session
-    try:
-        user = context.server.store.users.get(identifiers.complete(text, Kind.USER, session.domain))
-    except IdentifierError as error:
-        raise UsageError("Invalid userid", hint=str(error)) from None
-    if user is None or not (session.local or user.domain == session.domain):
-        raise NotFound(UNKNOWN_USER)
-    if user.site_rights == rights.ALL and not session.may(SiteCapability.FULL):
+    user = account_named(context, text)
+    if user.site_rights == rights.ALL and not context.session.may(SiteCapability.FULL):
         raise NotAuthorised(PERMISSION_DENIED)
     return user
 

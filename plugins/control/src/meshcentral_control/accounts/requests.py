@@ -13,7 +13,6 @@ from meshcentral_control.accounts.rules import INVALID_NAME, INVALID_PASSWORD
 
 PERMISSION_DENIED = "Permission denied"
 INVALID_RIGHTS = "Invalid site permissions"
-UNKNOWN_USER = "User does not exists"
 
 
 def _as_unsigned(value: Any) -> Any:

@@ -8,16 +8,15 @@ from typing import Any
 from meshcentral.plugins import rights, targets
 from meshcentral.plugins.actions import ActionContext, Audit, UserAction, on_group, on_site, signed_in
 from meshcentral.plugins.documents import DeviceGroup, User
-from meshcentral.plugins.errors import NotAuthorised, NotFound, UsageError
+from meshcentral.plugins.errors import NotAuthorised, NotFound
 from meshcentral.plugins.rights import Capability, SiteCapability
 from meshcentral.plugins.store import Store
 from meshcentral.plugins.views import group_for_clients
 from meshcentral_control import links
 from meshcentral_control.devices.requests import CreateGroup, EditGroup, NoMembers, RemoveGroup
 from meshcentral_control.events import GroupChanged, GroupCreated, GroupRemoved
+from meshcentral_control.lookup import account_named
 from meshcentral_protocol import identifiers
-from meshcentral_protocol.errors import IdentifierError
-from meshcentral_protocol.identifiers import Kind
 
 _FIELD_NUMBERS = {"name": 1, "description": 2}
 """Numbers of changed fields in the translated sentence of `meshchange`."""
@@ -165,19 +164,8 @@ def _owners(context: ActionContext, wanted: str | None) -> list[User]:
     if wanted is not None:
         if not session.may(SiteCapability.MANAGE_USERS):
             raise NotAuthorised(CreateGroup.denied)
-        return [_account(context, wanted)]
+        return [account_named(context, wanted)]
     user = session.user
     if user is not None:
         return [user]
     return [user for user in store.users if user.site_rights == rights.ALL and user.domain == session.domain]
-
-
-def _account(context: ActionContext, text: str) -> User:
-    session = context.session
-    try:
-        user = context.server.store.users.get(identifiers.complete(text, Kind.USER, session.domain))
-    except IdentifierError as error:
-        raise UsageError("Invalid userid", hint=str(error)) from None
-    if user is None or not (session.local or user.domain == session.domain):
-        raise NotFound("User does not exists", hint="`mesh user list` shows the accounts.")
-    return user
