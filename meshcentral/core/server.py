@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from meshcentral.core import systemd
@@ -25,7 +25,7 @@ from meshcentral.core.supervisor import Supervisor, once_ready
 from meshcentral.core.tasks import BlockingPools, Tasks
 from meshcentral.core.websocket.memory import memory_pair
 from meshcentral.plugins.dispatch import HookFailure, Hooks
-from meshcentral.plugins.errors import Conflict, NotFound, SocketClosed
+from meshcentral.plugins.errors import NotFound, SocketClosed
 from meshcentral.plugins.events import EVERYTHING, CertificateChanged
 from meshcentral.plugins.manager import PluginManager
 from meshcentral.plugins.plugin import Plugin
@@ -169,9 +169,11 @@ class Server:
         self.certificates = await certificates
         self.agents = Agents(self)
         self._closers.append(self._end_tasks)
-        sockets = self._claims("register_sockets", lambda route: [route.path])
-        self._sockets = {route.path: route for route in sockets}
+        sockets = self.hooks.claims("register_sockets", names=lambda route: [route.path], server=self)
+        self._sockets = {claim.value.path: claim.value for claim in sockets}
         self._late_starts = await self.hooks.notify("on_startup", server=self)
+        # A plugin may have been unloaded while what it declared was looked at more closely.
+        self._sockets = {claim.value.path: claim.value for claim in sockets if self._manager.get(claim.plugin)}
         self._closers.append(self._shut_down_plugins)
 
     async def _listen(self) -> None:
@@ -182,11 +184,15 @@ class Server:
 
         settings = self.configuration.settings
         bind = [settings.bind] if settings.bind else []
-        routes = self._claims("register_routes", lambda route: [f"{method} {route.path}" for method in route.methods])
+        routes = self.hooks.claims(
+            "register_routes",
+            names=lambda route: [f"{method} {route.path}" for method in route.methods],
+            server=self,
+        )
         services = self.hooks.contributions("register_services", server=self)
         listeners = Listeners(
             app=create_application(
-                routes,
+                [claim.value for claim in routes],
                 self.domains,
                 health=self.health,
                 origins=self._origins,
@@ -217,20 +223,6 @@ class Server:
         self.serving = True
         systemd.ready(f"listening on port {port}")
         log.info("listening", extra={"port": port, "url": self.address.https()})
-
-    def _claims(self, hook: str, names: Callable[[Any], Iterable[str]]) -> list[Any]:
-        """What plugins declare, each name by one plugin only. Raises Conflict that names both sides."""
-        owners: dict[str, str] = {}
-        declared = self.hooks.contributions(hook, server=self)
-        for contribution in declared:
-            for name in names(contribution.value):
-                owner = owners.setdefault(name, contribution.plugin)
-                if owner != contribution.plugin:
-                    raise Conflict(
-                        f"{name} is claimed by the plugins {owner} and {contribution.plugin}",
-                        hint="Put one of them into plugins.disabled.",
-                    )
-        return [contribution.value for contribution in declared]
 
     # -- stop -----------------------------------------------------------------------------------------------------
 

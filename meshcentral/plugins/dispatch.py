@@ -10,12 +10,14 @@ import asyncio
 import inspect
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
 import pluggy
+
+from meshcentral.plugins.errors import Conflict
 
 log = logging.getLogger("meshcentral.plugins")
 
@@ -75,6 +77,24 @@ class Hooks:
             except BaseException as error:
                 self._unload(self._failed(plugin, name, error))
         return [declared for declared in found if self._manager.has_plugin(declared.plugin)]
+
+    def claims(self, name: str, /, *, names: Callable[[Any], Iterable[str]], **arguments: Any) -> list[Contribution]:
+        """As `contributions`, where each of the `names` of a declaration may be claimed by one plugin only.
+
+        Those that were registered first have the first claim; a plugin that takes what belongs to another is unloaded.
+        """
+        while True:
+            found = self.contributions(name, **arguments)[::-1]
+            clash = _first_clash(found, names)
+            if clash is None:
+                return found
+            self.reject(clash[0], name, Conflict(clash[1]))
+
+    def reject(self, plugin: str, name: str, error: Exception) -> None:
+        """Unload a plugin because what it declared in a `register_` hook cannot be used."""
+        log.error("plugin %s declared something unusable in %s: %s", plugin, name, error)
+        self._errors[plugin] += 1
+        self._unload(HookFailure(plugin, name, error))
 
     async def notify(
         self, name: str, /, *, timeout: float = TIMEOUT, only: Collection[str] | None = None, **arguments: Any
@@ -145,6 +165,17 @@ class Hooks:
         own_code = _without_our_frames(error.__traceback__)
         log.error("plugin %s failed in %s", plugin, name, exc_info=(type(error), error, own_code))
         return HookFailure(plugin, name, error)
+
+
+def _first_clash(found: Iterable[Contribution], names: Callable[[Any], Iterable[str]]) -> tuple[str, str] | None:
+    """The first plugin that claims what another has, and the complaint."""
+    owners: dict[str, str] = {}
+    for contribution in found:
+        for name in names(contribution.value):
+            owner = owners.setdefault(name, contribution.plugin)
+            if owner != contribution.plugin:
+                return contribution.plugin, f"{name} belongs to the plugin {owner}"
+    return None
 
 
 def _call(implementation: pluggy.HookImpl, arguments: Mapping[str, Any]) -> Any:

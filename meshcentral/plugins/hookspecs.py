@@ -40,19 +40,19 @@ class Specs:
 
     @hookspec
     def register_routes(self, server: Server) -> Iterable[Route]:  # type: ignore[empty-body]
-        """HTTP pages and downloads. Two routes with one path and method are a start-up error."""
+        """HTTP pages and downloads. Who claims a path and method of another plugin is unloaded."""
 
     @hookspec
     def register_sockets(self, server: Server) -> Iterable[SocketRoute]:  # type: ignore[empty-body]
-        """WebSocket endpoints. Two with one path are a start-up error."""
+        """WebSocket endpoints. Who claims a path of another plugin is unloaded."""
 
     @hookspec
     def register_user_actions(self, server: Server) -> Iterable[UserAction]:  # type: ignore[empty-body]
-        """Control-channel actions. Two plugins claiming one name is a start-up error."""
+        """Control-channel actions. Who claims a name of another plugin is unloaded."""
 
     @hookspec
     def register_agent_actions(self, server: Server) -> Iterable[AgentAction]:  # type: ignore[empty-body]
-        """JSON actions that agents send. Two plugins claiming one name is a start-up error."""
+        """JSON actions that agents send. Who claims a name of another plugin is unloaded."""
 
     @hookspec
     def register_core_modules(self, server: Server) -> Iterable[CoreModule]:  # type: ignore[empty-body]

@@ -185,6 +185,24 @@ def test_contributions_name_their_plugin() -> None:
     assert called.contributions("register_routes", server=SERVER) == [Contribution("a", "x"), Contribution("a", "y")]
 
 
+def test_who_claims_what_another_has_is_unloaded() -> None:
+    manager = PluginManager()
+    declared = {"alpha": ["x"], "beta": ["y", "x"], "gamma": ["z"]}
+    manager.load(classes=[_declaring(name, values) for name, values in declared.items()])
+    claims = manager.hooks.claims("register_routes", names=lambda value: [value], server=SERVER)
+    assert claims == [Contribution("alpha", "x"), Contribution("gamma", "z")]
+    problems = {record.name: record.problem for record in manager.records}
+    assert problems == {
+        "alpha": "",
+        "beta": "register_routes failed: x belongs to the plugin alpha",
+        "gamma": "",
+    }
+
+
+def _declaring(name: str, values: list[str]) -> type[Plugin]:
+    return type(name, (Plugin,), {"name": name, "register_routes": staticmethod(hookimpl(lambda: values))})
+
+
 async def test_mistakes_of_the_caller_are_not_blamed_on_plugins() -> None:
     called = hooks(a={"on_agent_disconnected": lambda reason: None})
     with pytest.raises(LookupError, match="on_nothing"):

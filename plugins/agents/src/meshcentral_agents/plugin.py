@@ -107,9 +107,9 @@ class AgentsPlugin(Plugin):
     async def on_startup(self, server: Server) -> None:
         """Build the cores of all platforms and read the list of imported programs."""
         service = self._of(server)
+        actions = server.hooks.claims("register_agent_actions", names=lambda action: [action.name], server=server)
         service.prepare(
-            server.hooks.collect("register_core_modules", server=server),
-            server.hooks.collect("register_agent_actions", server=server),
+            server.hooks.collect("register_core_modules", server=server), [claim.value for claim in actions]
         )
         await server.run_blocking(service.binaries.load)
 

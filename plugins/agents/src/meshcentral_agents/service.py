@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Iterable, Mapping
 
-from meshcentral.plugins import AgentAction, AgentSession, ConfigurationError, CoreModule, Server, Socket
+from meshcentral.plugins import AgentAction, AgentSession, CoreModule, Server, Socket
 from meshcentral_agents.agent_actions import AgentActions
 from meshcentral_agents.binaries import AgentBinaries
 from meshcentral_agents.channel import PARALLEL_PUSHES, AgentChannel
@@ -35,17 +35,9 @@ class AgentService:
         self._push_slots = asyncio.Semaphore(PARALLEL_PUSHES)
 
     def prepare(self, modules: Iterable[CoreModule], actions: Iterable[AgentAction]) -> None:
-        """Build the cores and the table of actions. Raises ConfigurationError when two plugins claim one name."""
+        """Build the cores and the table of actions, whose names are unique."""
         self._cores = build_cores(modules)
-        handlers: dict[str, AgentAction] = {}
-        for action in actions:
-            if action.name in handlers:
-                raise ConfigurationError(
-                    f"two plugins handle the agent action {action.name}",
-                    hint="disable one of them with plugins.disabled",
-                )
-            handlers[action.name] = action
-        self._handlers = handlers
+        self._handlers = {action.name: action for action in actions}
 
     def channel_of(self, session: AgentSession) -> AgentChannel | None:
         """The channel that serves this very session."""

@@ -13,6 +13,7 @@ from meshcentral.plugins.documents import User
 from meshcentral.plugins.events import EVERYTHING, SessionControl, WireEvent
 from meshcentral.plugins.hookspecs import hookimpl
 from meshcentral.plugins.plugin import Plugin
+from meshcentral.plugins.records import State
 from meshcentral.plugins.store import AuditEntry
 from meshcentral.plugins.testing.carriers import any_certificate
 from meshcentral.plugins.testing.users import FakeUser, LoginRefused
@@ -242,9 +243,12 @@ class ClashingPlugin(Plugin):
         return {}
 
 
-async def test_two_claims_to_an_action_are_told_to_whoever_connects(mesh_server):
+async def test_who_claims_an_action_of_another_is_unloaded_and_the_others_work(mesh_server):
     server = await mesh_server([ClashingPlugin])
-    with pytest.raises(LoginRefused) as refused:
-        await FakeUser.over(await server.open_local("/control.ashx"))
-    assert refused.value.message["cause"] == "notready"
-    assert "'users': two plugins claim this name" in refused.value.message["msg"]
+    local = await FakeUser.over(await server.open_local("/control.ashx"))
+    assert (await local.request("users"))["users"] == []
+    records = {record.name: record for record in server.plugins}
+    assert records["clashing"].state is State.FAILED
+    assert "'users': two plugins claim this name" in records["clashing"].problem
+    assert all(record.state is State.LOADED for name, record in records.items() if name != "clashing")
+    await local.close()

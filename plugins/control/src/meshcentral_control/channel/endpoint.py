@@ -29,6 +29,7 @@ MAX_UNTRUSTED = 16 * 1024
 """Bytes of a message of somebody whose login is still being checked."""
 MAX_IN_FLIGHT = 32
 """Requests of one session that run at a time; while so many do, its socket is not read."""
+USER_ACTIONS = "register_user_actions"
 NO_STATUS = 1005
 """Close without a status code, which is how the peer ends a refused socket."""
 
@@ -43,14 +44,26 @@ class ControlEndpoint:
         self._dispatcher: Dispatcher | Refused = Refused("notready", "The server is still starting")
 
     def build_registry(self) -> ActionRegistry:
-        """Collect and check the actions of all plugins. Raises ConfigurationError; sessions are then told why."""
-        try:
-            registry = ActionRegistry(self._server.hooks.collect("register_user_actions", server=self._server))
-        except ConfigurationError as error:
-            self._dispatcher = Refused("notready", str(error))
-            raise
-        self._dispatcher = Dispatcher(self._server, registry)
-        return registry
+        """Collect and check the actions of all plugins; one that declares an unusable action is unloaded.
+
+        The core and those that were registered first have the first claim to a name.
+        """
+        while True:
+            registry = ActionRegistry()
+            if self._fill(registry):
+                self._dispatcher = Dispatcher(self._server, registry)
+                return registry
+
+    def _fill(self, registry: ActionRegistry) -> bool:
+        """False when a plugin had to be unloaded, after which all are asked again: it may have taken others along."""
+        hooks = self._server.hooks
+        for declared in reversed(hooks.contributions(USER_ACTIONS, server=self._server)):
+            try:
+                registry.add(declared.value)
+            except ConfigurationError as error:
+                hooks.reject(declared.plugin, USER_ACTIONS, error)
+                return False
+        return True
 
     async def serve(self, socket: Socket) -> None:
         """Own one socket until it closes."""

@@ -18,13 +18,17 @@ RESERVED = frozenset({"ping", "pong", "close", "event", "stopped", "serverinfo",
 class ActionRegistry:
     """All actions of one server by name. Nothing gets in without a permission that can be decided."""
 
-    def __init__(self, actions: Iterable[UserAction]) -> None:
-        """Raises ConfigurationError, which names the action and what is wrong with it."""
+    def __init__(self, actions: Iterable[UserAction] = ()) -> None:
+        """Raises ConfigurationError as `add` does."""
         self._actions: dict[str, UserAction] = {}
         for action in actions:
-            if (problem := self._problem(action)) is not None:
-                raise ConfigurationError(f"control action {action.name!r}: {problem}")
-            self._actions[action.name] = action
+            self.add(action)
+
+    def add(self, action: UserAction) -> None:
+        """Take an action in. Raises ConfigurationError, which names the action and what is wrong with it."""
+        if (problem := self._problem(action)) is not None:
+            raise ConfigurationError(f"control action {action.name!r}: {problem}")
+        self._actions[action.name] = action
 
     def get(self, name: str) -> UserAction | None:
         return self._actions.get(name)
