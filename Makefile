@@ -32,9 +32,9 @@ help:           ## list the targets
 
 setup: $(VENV)/.synced   ## make the virtual environment
 
-$(VENV)/.synced: $(PROJECTS) requirements.lock requirements-dev.txt
+$(VENV)/.synced: $(PROJECTS) requirements.lock requirements-uv.lock requirements-dev.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-uv.lock
 	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet -r requirements.lock
 	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --no-build-isolation --no-deps -r requirements-dev.txt
 	@$(BIN)/python -m compileall -q meshcentral protocol/src cli/src plugins
@@ -75,7 +75,9 @@ docs: setup     ## write the reference pages anew from the code
 bench: setup peer  ## storm, memory, start, micro beside the peer in one alternating run
 	$(BIN)/python -m bench $(ARGS)
 
-lock: $(VENV)/.synced   ## resolve requirements.lock anew (hashes, no addresses)
+lock: $(VENV)/.synced   ## resolve the locks anew (hashes, no addresses)
+	echo uv | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --no-emit-find-links --no-annotate --custom-compile-command "make lock" --output-file requirements-uv.lock -
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --no-emit-find-links --no-emit-package meshcentral --no-emit-package meshcentral-protocol \
 	  --no-emit-package meshcentral-cli --no-emit-package meshcentral-agents --no-emit-package meshcentral-control \
