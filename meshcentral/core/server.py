@@ -25,7 +25,7 @@ from meshcentral.core.supervisor import Supervisor, once_ready
 from meshcentral.core.tasks import BlockingPools, Tasks
 from meshcentral.core.websocket.memory import memory_pair
 from meshcentral.plugins.dispatch import HookFailure, Hooks
-from meshcentral.plugins.errors import NotFound, SocketClosed
+from meshcentral.plugins.errors import NotFound
 from meshcentral.plugins.events import EVERYTHING, CertificateChanged
 from meshcentral.plugins.manager import PluginManager
 from meshcentral.plugins.plugin import Plugin
@@ -79,6 +79,7 @@ class Server:
         self._closers: list[Callable[[], Coroutine[Any, Any, None]]] = []
         self._sockets: dict[str, SocketRoute] = {}
         self._listeners: Listeners | None = None
+        self._port = 0
         self._tls: LiveContext | None = None
         self._late_starts: list[HookFailure] = []
 
@@ -94,8 +95,8 @@ class Server:
 
     @property
     def port(self) -> int:
-        """The port that the TLS listener really has."""
-        return self.address.port
+        """The port that the TLS listener really has; `address` has the one that clients use."""
+        return self._port
 
     def spawn(self, coro: Coroutine[Any, Any, T], *, name: str, owner: str) -> asyncio.Task[T]:
         return self._tasks.spawn(coro, name=name, owner=owner)
@@ -118,7 +119,7 @@ class Server:
             local=True,
         )
         client, served = memory_pair(connection)
-        self.spawn(self._serve_local(route, served), name=f"local {path}", owner="core")
+        served.run_handler(route, self.spawn)
         return client
 
     # -- start ----------------------------------------------------------------------------------------------------
@@ -144,12 +145,7 @@ class Server:
         settings = CertificateSettings(
             name=self.configuration.settings.cert, fast=self.configuration.settings.fast_cert
         )
-        # Making five keys takes a second or more on first start; plugins and tables are imported meanwhile.
-        certificates = self.spawn(
-            self.run_blocking(lambda: CertificateStore.load(self.paths, settings, self.clock)),
-            name="load certificates",
-            owner="core",
-        )
+        self.certificates = await self.run_blocking(lambda: CertificateStore.load(self.paths, settings, self.clock))
         self._manager = PluginManager(disabled=self.configuration.plugins.disabled)
         self._manager.load([CorePlugin(self)], classes=self._plugin_classes)
         self.hooks = self._manager.hooks
@@ -166,7 +162,6 @@ class Server:
             redactions=self.hooks.collect("register_redactions", server=self),
             clock=self.clock,
         )
-        self.certificates = await certificates
         self.agents = Agents(self)
         self._closers.append(self._end_tasks)
         sockets = self.hooks.claims("register_sockets", names=lambda route: [route.path], server=self)
@@ -213,6 +208,7 @@ class Server:
         redirect_port = None
         if settings.redirect_port is not None:
             redirect_port = await listeners.open_redirect(bind, settings.redirect_port, self._redirect_target)
+        self._port = port
         public_port = port if settings.alias_port is None else settings.alias_port
         self.address = dataclasses.replace(self.address, port=public_port, redirect_port=redirect_port)
         await listeners.open_local(self.paths.control_socket)
@@ -297,11 +293,3 @@ class Server:
 
     def _redirect_target(self, target: str) -> str:
         return self.address.https(path=target.lstrip("/"))
-
-    async def _serve_local(self, route: SocketRoute, socket: Socket) -> None:
-        try:
-            await route.handler(socket)
-        except SocketClosed:
-            log.debug("the local client left")
-        finally:
-            socket.close()
